@@ -1,0 +1,38 @@
+# The commands that people type are the commands that CI runs.
+PYTHON ?= python3
+BIN := .venv/bin
+READY := .venv/ready
+CORES ?= 2
+GRID ?= small
+
+.PHONY: study test lab check lock clean
+.DEFAULT_GOAL := study
+
+$(READY): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and f"Python 3.11 or newer is needed, this is {sys.version.split()[0]}; name another one: make PYTHON=python3.12")'
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --requirement requirements.lock
+	$(BIN)/python -m pip install --quiet --no-deps --editable .
+	touch $@
+
+study: $(READY) ## train every run of the grid that is not finished, then write tables and figures
+	$(BIN)/snakemake --snakefile workflow/Snakefile --cores $(CORES) --keep-going --rerun-incomplete --config grid=$(GRID)
+
+test: $(READY) ## every test, the doctests and the notebooks included
+	$(BIN)/pytest
+
+lab: $(READY) ## JupyterLab on the notebooks
+	$(BIN)/jupyter lab notebooks
+
+check: $(READY) ## lint, types, notebooks without outputs
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/nbstripout --verify notebooks/*.ipynb
+
+lock: $(READY) ## resolve the newest versions anew into requirements.lock
+	$(BIN)/python -m pip install --quiet uv
+	$(BIN)/python workflow/lock.py
+
+clean: ## remove the environment, never results
+	rm -rf .venv
