@@ -1,0 +1,189 @@
+"""Self-supervised generation of unimodal labels: the private-information part (after Self-MM, arXiv 2102.04830)."""
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+
+EPS = 1e-8  # guards both divisions, as in the Self-MM release
+
+
+class UnimodalLabelGenerator(nn.Module):
+    """Keeps, for every training sample, its latest features and a generated label per modality.
+
+    With d_pos and d_neg a feature's distances to the mean feature of the samples labelled above and below zero,
+    ``a = (d_neg - d_pos) / (d_pos + eps)``; a modality's new label is
+    ``y_s' = y * a_s / (2 a_m) + (y + a_s - a_m) / 2`` clamped to [-H, H], and from epoch i = 2 on
+    ``y_s(i) = (i-1)/(i+1) * y_s(i-1) + 2/(i+1) * y_s'`` (Self-MM, section 3.3; the constants of its release).
+
+    The release recomputes every centre over all N samples at each step. Here the centres are running sums (in
+    float64, so that they do not drift), which give the same numbers at a cost per step of O(B), whatever N is.
+    As in the release, features not stored yet count as zeros; no label is generated before epoch 2, by which time
+    a loop that shows every sample in every epoch has stored them all.
+
+    All state is buffers, so a checkpoint carries it.
+
+    Args:
+        num_samples: N, the number of training samples.
+        feature_dims: width of the features of "multimodal" (required) and of each modality.
+        label_bound: H, the largest absolute label (3 for MOSI and MOSEI, 1 for CH-SIMS).
+        exclude_zero: True: a sample labelled 0 is in neither class (MMSA); False: it is positive (Self-MM release).
+        distance: "l2", the Euclidean distance (the release), or "squared", its square over sqrt(D) (the Self-MM paper).
+
+    Raises:
+        ValueError: no "multimodal" among the features, an unknown distance, a bound that is not positive.
+
+    >>> labels = UnimodalLabelGenerator(2, {"multimodal": 1, "text": 1}, label_bound=3)
+    >>> index = torch.tensor([0, 1])
+    >>> labels.initialise(index, torch.tensor([1.0, -1.0]))
+    >>> features = {"multimodal": torch.tensor([[2.0], [-2.0]]), "text": torch.tensor([[2.0], [-2.0]])}
+    >>> labels.update(features, index, epoch=1)  # epoch 1 stores features only
+    >>> labels.labels("text", index)
+    tensor([ 1., -1.])
+    >>> features = {"multimodal": torch.tensor([[1.0], [-1.0]]), "text": torch.tensor([[0.0], [1.0]])}
+    >>> labels.update(features, index, epoch=2)  # text: the first has become neutral, the second positive
+    >>> [round(label, 4) for label in labels.labels("text", index).tolist()]
+    [0.0, 1.2222]
+    """
+
+    def __init__(
+        self,
+        num_samples: int,
+        feature_dims: Mapping[str, int],
+        label_bound: float,
+        exclude_zero: bool = True,
+        distance: str = "l2",
+    ) -> None:
+        super().__init__()
+        if "multimodal" not in feature_dims:
+            raise ValueError(
+                f"UnimodalLabelGenerator: got feature_dims of {sorted(feature_dims)}, expected 'multimodal' among them"
+            )
+        if distance not in ("l2", "squared"):
+            raise ValueError(f"UnimodalLabelGenerator: got distance {distance!r}, expected 'l2' or 'squared'")
+        if label_bound <= 0:
+            raise ValueError(f"UnimodalLabelGenerator: got label_bound {label_bound}, expected a positive number")
+        self.num_samples = num_samples
+        self.label_bound = label_bound
+        self.exclude_zero = exclude_zero
+        self.distance = distance
+        self.tasks = tuple(feature_dims)
+        self.modalities = tuple(task for task in self.tasks if task != "multimodal")
+        for task, width in feature_dims.items():
+            self.register_buffer(f"{task}_labels", torch.zeros(num_samples))
+            self.register_buffer(f"{task}_features", torch.zeros(num_samples, width))
+            # Row 0: samples labelled positive, row 1: negative.
+            self.register_buffer(f"{task}_sums", torch.zeros(2, width, dtype=torch.float64))
+            # Until `initialise` says otherwise, every label is 0: positive where zeros are not excluded.
+            counts = torch.tensor([0 if exclude_zero else num_samples, 0], dtype=torch.float64)
+            self.register_buffer(f"{task}_counts", counts)
+
+    def initialise(self, index: Tensor, labels: Tensor) -> None:
+        """Set every task's label of the samples `index` to the human label: `y_s = y`.
+
+        Args:
+            index: sample numbers within 0..N-1, (n,), none twice.
+            labels: human multimodal labels within [-H, H], (n,).
+
+        Raises:
+            ValueError: a repeated or unknown index, a label outside the bound or not finite.
+        """
+        self._check_index(index)
+        outside = ~(labels.abs() <= self.label_bound)  # also true of nan
+        if bool(outside.any()):
+            raise ValueError(
+                f"UnimodalLabelGenerator.initialise: got label {labels[outside][0].item()} for sample "
+                f"{index[outside][0].item()}, expected a finite one within ±{self.label_bound}"
+            )
+        for task in self.tasks:
+            self._move(task, index, self._stored(task, "features")[index], labels.float())
+
+    def labels(self, task: str, index: Tensor) -> Tensor:
+        """Labels of the samples `index` as they stand: "multimodal" gives the human ones.
+
+        Args:
+            task: "multimodal" or a modality.
+            index: sample numbers, (B,).
+
+        Returns:
+            (B,), within [-H, H].
+        """
+        return self._stored(task, "labels")[index]
+
+    @torch.no_grad()
+    def update(self, features: Mapping[str, Tensor], index: Tensor, epoch: int) -> None:
+        """One step, in the order of the release: labels (with the centres as they stand), features, centres.
+
+        Where a class that a distance needs is empty, that modality's labels stay as they are.
+
+        Args:
+            features: "multimodal" and each modality -> (B, D), all that the generator was built with.
+            index: sample numbers within 0..N-1, (B,), none twice.
+            epoch: counted from 1; labels move from epoch 2 on.
+
+        Raises:
+            ValueError: a repeated or unknown index, a missing task, a wrong shape, an epoch below 1.
+        """
+        self._check_index(index)
+        if epoch < 1:
+            raise ValueError(f"UnimodalLabelGenerator.update: got epoch {epoch}, expected 1 or more")
+        for task in self.tasks:
+            expected = (len(index), self._stored(task, "features").shape[1])
+            got = tuple(features[task].shape) if task in features else None
+            if got != expected:
+                raise ValueError(
+                    f"UnimodalLabelGenerator.update: got {got} for features of {task!r}, expected {expected}"
+                )
+        new_labels = {task: self.labels(task, index) for task in self.tasks}
+        if epoch > 1:
+            y = new_labels["multimodal"]
+            a_m, classes_m = self._relative_distance("multimodal", features["multimodal"])
+            a_m_guarded = torch.where(a_m.abs() < EPS, torch.where(a_m < 0, -EPS, EPS), a_m)
+            for modality in self.modalities:
+                a_s, classes_s = self._relative_distance(modality, features[modality])
+                target = y * a_s / (2 * a_m_guarded) + (y + a_s - a_m) / 2
+                target = target.clamp(-self.label_bound, self.label_bound)
+                moved = (epoch - 1) / (epoch + 1) * new_labels[modality] + 2 / (epoch + 1) * target
+                new_labels[modality] = torch.where(classes_m & classes_s, moved, new_labels[modality])
+        for task in self.tasks:
+            self._move(task, index, features[task].float(), new_labels[task])
+
+    def _relative_distance(self, task: str, x: Tensor) -> tuple[Tensor, Tensor]:
+        """`a` of each sample, (B,), and whether both classes have members, a scalar."""
+        counts = self._stored(task, "counts")
+        centres = (self._stored(task, "sums") / counts.clamp(min=1)[:, None]).float()  # (2, D)
+        distances = torch.linalg.vector_norm(x.float()[:, None] - centres, dim=-1)  # (B, 2)
+        if self.distance == "squared":
+            distances = distances.square() / x.shape[1] ** 0.5
+        d_pos, d_neg = distances.unbind(dim=1)
+        return (d_neg - d_pos) / (d_pos + EPS), (counts > 0).all()
+
+    def _move(self, task: str, index: Tensor, features: Tensor, labels: Tensor) -> None:
+        """Store features and labels of some samples, and move their share of the class sums along."""
+        for sign, x, y in (
+            (-1, self._stored(task, "features")[index], self.labels(task, index)),
+            (1, features, labels),
+        ):
+            member = torch.stack([y > 0 if self.exclude_zero else y >= 0, y < 0]).double()  # (2, B)
+            self._stored(task, "sums").add_(member @ x.double(), alpha=sign)
+            self._stored(task, "counts").add_(member.sum(dim=1), alpha=sign)
+        self._stored(task, "features")[index] = features
+        self._stored(task, "labels")[index] = labels
+
+    def _stored(self, task: str, what: str) -> Tensor:
+        if task not in self.tasks:
+            raise ValueError(f"UnimodalLabelGenerator: got task {task!r}, expected one of {list(self.tasks)}")
+        return self.get_buffer(f"{task}_{what}")
+
+    def _check_index(self, index: Tensor) -> None:
+        if index.numel() and not (int(index.min()) >= 0 and int(index.max()) < self.num_samples):
+            raise ValueError(
+                f"UnimodalLabelGenerator: got sample numbers {int(index.min())}..{int(index.max())}, "
+                f"expected 0..{self.num_samples - 1}"
+            )
+        values, counts = index.unique(return_counts=True)
+        if len(values) != len(index):
+            raise ValueError(
+                f"UnimodalLabelGenerator: got sample {int(values[counts > 1][0])} twice in one batch, "
+                "expected each sample at most once"
+            )

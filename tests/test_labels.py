@@ -1,0 +1,244 @@
+"""Oracle: a plain recomputation of every centre over all N samples at every step, in float64 numpy."""
+
+import numpy as np
+import pytest
+import torch
+
+from msa_core.labels import EPS, UnimodalLabelGenerator
+
+WIDTHS = {"multimodal": 6, "text": 5, "audio": 3, "vision": 4}
+BOUND = 3.0
+
+
+class Recomputed:
+    """The definition, written out: no running sum, no state but features and labels."""
+
+    def __init__(self, labels, exclude_zero, distance):
+        self.exclude_zero, self.distance = exclude_zero, distance
+        self.labels = {task: labels.astype(np.float64) for task in WIDTHS}
+        self.features = {task: np.zeros((len(labels), width)) for task, width in WIDTHS.items()}
+        self.centres = {}
+
+    def update(self, features, index, epoch):
+        if epoch > 1:
+            y = self.labels["multimodal"][index]
+            a_m = self.relative("multimodal", features["multimodal"])
+            if a_m is not None:
+                guarded = np.where(np.abs(a_m) < EPS, np.where(a_m < 0, -EPS, EPS), a_m)
+                for task in ("text", "audio", "vision"):
+                    a_s = self.relative(task, features[task])
+                    if a_s is None:
+                        continue
+                    new = np.clip(y * a_s / (2 * guarded) + (y + a_s - a_m) / 2, -BOUND, BOUND)
+                    old = self.labels[task][index]
+                    self.labels[task][index] = (epoch - 1) / (epoch + 1) * old + 2 / (epoch + 1) * new
+        for task in WIDTHS:
+            self.features[task][index] = features[task]
+            y = self.labels[task]
+            positive = y > 0 if self.exclude_zero else y >= 0
+            both = positive.any() and (y < 0).any()
+            self.centres[task] = (
+                (self.features[task][positive].mean(axis=0), self.features[task][y < 0].mean(axis=0)) if both else None
+            )
+
+    def relative(self, task, x):
+        if self.centres[task] is None:
+            return None
+        d_pos, d_neg = (np.linalg.norm(x - centre, axis=1) for centre in self.centres[task])
+        if self.distance == "squared":
+            d_pos, d_neg = (d**2 / np.sqrt(x.shape[1]) for d in (d_pos, d_neg))
+        return (d_neg - d_pos) / (d_pos + EPS)
+
+
+def pair_of_generators(labels, exclude_zero=True, distance="l2"):
+    ours = UnimodalLabelGenerator(len(labels), WIDTHS, BOUND, exclude_zero, distance)
+    ours.initialise(torch.arange(len(labels)), torch.from_numpy(labels))
+    return ours, Recomputed(labels, exclude_zero, distance)
+
+
+def draw(rng, size):
+    return {task: rng.standard_normal((size, width)).astype(np.float32) for task, width in WIDTHS.items()}
+
+
+def step(ours, theirs, features, index, epoch):
+    ours.update({task: torch.from_numpy(x) for task, x in features.items()}, torch.from_numpy(index), epoch)
+    theirs.update(features, index, epoch)
+
+
+def agree(ours, theirs):
+    everyone = torch.arange(ours.num_samples)
+    for task in WIDTHS:
+        # float32 labels against float64 ones, over up to six epochs of averaging: a few units in the last place of 3.
+        np.testing.assert_allclose(ours.labels(task, everyone), theirs.labels[task], rtol=1e-4, atol=1e-5, err_msg=task)
+
+
+def mosi_like_labels(rng, size):
+    return (np.round(rng.uniform(-BOUND, BOUND, size) * 5) / 5).clip(-BOUND, BOUND).astype(np.float32)
+
+
+@pytest.mark.parametrize("exclude_zero", [True, False])
+@pytest.mark.parametrize("distance", ["l2", "squared"])
+@pytest.mark.parametrize("seed", [0, 1])
+def test_running_sums_give_what_recomputing_gives(exclude_zero, distance, seed):
+    rng = np.random.default_rng(seed)
+    labels = mosi_like_labels(rng, 50)
+    labels[:8] = 0  # so that exclude_zero matters
+    ours, theirs = pair_of_generators(labels, exclude_zero, distance)
+    for epoch in range(1, 7):
+        for index in np.array_split(rng.permutation(50), 4):
+            step(ours, theirs, draw(rng, len(index)), index, epoch)
+            agree(ours, theirs)
+    moved = (ours.labels("text", torch.arange(50)).numpy() != labels).mean()
+    assert moved > 0.9, "the comparison above compared labels that never moved"
+
+
+def test_the_two_settings_of_exclude_zero_differ():
+    rng = np.random.default_rng(0)
+    labels = mosi_like_labels(rng, 40)
+    labels[:15] = 0
+    results = []
+    for exclude_zero in (True, False):
+        ours, theirs = pair_of_generators(labels, exclude_zero)
+        draws = np.random.default_rng(1)
+        for epoch in (1, 2):
+            step(ours, theirs, draw(draws, 40), np.arange(40), epoch)
+        results.append(ours.labels("text", torch.arange(40)))
+    assert not torch.allclose(*results)
+
+
+def test_samples_not_shown_yet_count_as_zero_features_as_in_the_release():
+    rng = np.random.default_rng(3)
+    ours, theirs = pair_of_generators(mosi_like_labels(rng, 30))
+    step(ours, theirs, draw(rng, 10), np.arange(10), 1)
+    step(ours, theirs, draw(rng, 10), np.arange(5, 15), 2)
+    agree(ours, theirs)
+
+
+def test_an_empty_class_leaves_labels_as_they_are():
+    rng = np.random.default_rng(0)
+    labels = np.abs(mosi_like_labels(rng, 20)) + 0.2
+    labels = labels.clip(max=BOUND).astype(np.float32)
+    ours, theirs = pair_of_generators(labels)
+    for epoch in (1, 2, 3):
+        step(ours, theirs, draw(rng, 20), np.arange(20), epoch)
+        agree(ours, theirs)
+    np.testing.assert_array_equal(ours.labels("text", torch.arange(20)), labels)
+
+
+def test_a_class_that_empties_on_the_way():
+    """One negative sample, whose generated text label turns positive: text's negative class has then no member."""
+    labels = np.array([1.0, 2.0, -0.2], dtype=np.float32)
+    ours, theirs = pair_of_generators(labels)
+    index = np.arange(3)
+    rng = np.random.default_rng(0)
+    first = draw(rng, 3)
+    first["text"] = np.array([[4.0] * 5, [5.0] * 5, [-4.0] * 5], dtype=np.float32)
+    first["multimodal"] = np.array([[4.0] * 6, [5.0] * 6, [-4.0] * 6], dtype=np.float32)
+    step(ours, theirs, first, index, 1)
+    second = {**first, "text": np.full((3, 5), 4.5, dtype=np.float32)}  # all three at the positive centre
+    step(ours, theirs, second, index, 2)
+    agree(ours, theirs)
+    assert (ours.labels("text", torch.arange(3)) > 0).all()
+    before = ours.labels("text", torch.arange(3)).clone()
+    step(ours, theirs, draw(rng, 3), index, 3)
+    agree(ours, theirs)
+    torch.testing.assert_close(ours.labels("text", torch.arange(3)), before)
+    assert all(buffer.isfinite().all() for buffer in ours.buffers())
+
+
+@pytest.mark.parametrize("y", [1.0, -1.0, 0.0])
+def test_a_multimodal_distance_of_zero_gives_a_finite_label_within_the_bound(y):
+    labels = np.array([1.0, -1.0, y], dtype=np.float32)
+    ours, theirs = pair_of_generators(labels)
+    rng = np.random.default_rng(0)
+    features = draw(rng, 3)
+    features["multimodal"] = np.array([[1.0] * 6, [-1.0] * 6, [0.0] * 6], dtype=np.float32)
+    step(ours, theirs, features, np.arange(3), 1)
+    midway = {task: x[2:] for task, x in features.items()}
+    positive, negative = (ours.multimodal_sums / ours.multimodal_counts[:, None]).float()
+    midway["multimodal"] = ((positive + negative) / 2)[None].numpy()
+    step(ours, theirs, midway, np.array([2]), 2)
+    label = ours.labels("text", torch.tensor([2]))
+    assert label.isfinite().all()
+    assert (label.abs() <= BOUND).all()
+
+
+def test_worked_by_hand():
+    """Two samples on a line, all centres at +2 and -2."""
+    generator = UnimodalLabelGenerator(2, {"multimodal": 1, "text": 1}, label_bound=3)
+    index = torch.tensor([0, 1])
+    generator.initialise(index, torch.tensor([1.0, -1.0]))
+    generator.update({"multimodal": torch.tensor([[2.0], [-2.0]]), "text": torch.tensor([[2.0], [-2.0]])}, index, 1)
+    # Sample 0: multimodal at 1: d_pos 1, d_neg 3, a_m = 2; text at 0: a_s = 0.
+    # y' = 1*0/(2*2) + (1 + 0 - 2)/2 = -0.5; label = 1/3 * 1 + 2/3 * (-0.5) = 0.
+    # Sample 1: multimodal at -1: d_pos 3, d_neg 1, a_m = -2/3; text at 1: a_s = 2.
+    # y' = -1*2/(2*(-2/3)) + (-1 + 2 + 2/3)/2 = 1.5 + 5/6 = 7/3; label = -1/3 + 2/3 * 7/3 = 11/9.
+    generator.update({"multimodal": torch.tensor([[1.0], [-1.0]]), "text": torch.tensor([[0.0], [1.0]])}, index, 2)
+    torch.testing.assert_close(generator.labels("text", index), torch.tensor([0.0, 11 / 9]), atol=1e-6, rtol=0)
+    torch.testing.assert_close(generator.labels("multimodal", index), torch.tensor([1.0, -1.0]))
+
+
+def test_state_is_buffers_and_a_checkpoint_carries_it():
+    rng = np.random.default_rng(0)
+    ours, theirs = pair_of_generators(mosi_like_labels(rng, 20))
+    for epoch in (1, 2):
+        step(ours, theirs, draw(rng, 20), np.arange(20), epoch)
+    assert not list(ours.parameters())
+    restored = UnimodalLabelGenerator(20, WIDTHS, BOUND)
+    restored.load_state_dict(ours.state_dict())
+    step(restored, theirs, draw(rng, 20), np.arange(20), 3)
+    agree(restored, theirs)
+
+
+def test_features_keep_no_graph():
+    generator = UnimodalLabelGenerator(2, {"multimodal": 1, "text": 1}, label_bound=3)
+    generator.initialise(torch.tensor([0, 1]), torch.tensor([1.0, -1.0]))
+    x = torch.ones(2, 1, requires_grad=True)
+    generator.update({"multimodal": x, "text": x}, torch.tensor([0, 1]), 1)
+    assert not any(buffer.requires_grad for buffer in generator.buffers())
+
+
+def generator_of_four():
+    generator = UnimodalLabelGenerator(4, {"multimodal": 2, "text": 2}, label_bound=1)
+    generator.initialise(torch.arange(4), torch.tensor([1.0, -1.0, 0.5, 0.0]))
+    return generator
+
+
+def maps(size, width=2):
+    return {"multimodal": torch.zeros(size, width), "text": torch.zeros(size, width)}
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda g: g.update(maps(2), torch.tensor([1, 1]), 1), r"sample 1 twice in one batch"),
+        (lambda g: g.initialise(torch.tensor([2, 2]), torch.zeros(2)), r"sample 2 twice in one batch"),
+        (lambda g: g.update(maps(1), torch.tensor([4]), 1), r"got sample numbers 4\.\.4, expected 0\.\.3"),
+        (lambda g: g.update(maps(1), torch.tensor([-1]), 1), r"got sample numbers -1\.\.-1, expected 0\.\.3"),
+        (lambda g: g.update(maps(1), torch.tensor([0]), 0), r"got epoch 0, expected 1 or more"),
+        (lambda g: g.update(maps(1, 3), torch.tensor([0]), 1), r"got \(1, 3\) for features of 'multimodal', expected \(1, 2\)"),
+        (lambda g: g.update({"multimodal": torch.zeros(1, 2)}, torch.tensor([0]), 1), r"got None for features of 'text'"),
+        (lambda g: g.initialise(torch.tensor([3]), torch.tensor([1.5])), r"label 1.5 for sample 3, .* within ±1"),
+        (lambda g: g.initialise(torch.tensor([3]), torch.tensor([torch.nan])), r"label nan for sample 3"),
+        (lambda g: g.labels("audio", torch.tensor([0])), r"got task 'audio', expected one of \['multimodal', 'text'\]"),
+    ],
+)
+def test_bad_input_is_refused_and_nothing_is_lost(call, message):
+    generator = generator_of_four()
+    before = {name: value.clone() for name, value in generator.state_dict().items()}
+    with pytest.raises(ValueError, match=message):
+        call(generator)
+    assert all(torch.equal(value, before[name]) for name, value in generator.state_dict().items())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((4, {"text": 2}, 1), r"expected 'multimodal' among them"),
+        ((4, {"multimodal": 2}, 0), r"got label_bound 0, expected a positive"),
+        ((4, {"multimodal": 2}, 1, True, "cosine"), r"got distance 'cosine', expected 'l2' or 'squared'"),
+    ],
+)
+def test_wrong_arguments_are_refused(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        UnimodalLabelGenerator(*arguments)
