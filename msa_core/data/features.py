@@ -1,0 +1,166 @@
+"""One split's features, kept ragged (no padding is stored), and batches padded to their own longest member."""
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
+
+POOL = 25  # batches whose samples are sorted by length together: enough for little padding, few enough to stay random
+
+
+@dataclass(frozen=True)
+class Ragged:
+    """Sequences of different lengths, end to end.
+
+    Attributes:
+        values: (sum of lengths, ...), possibly memory-mapped.
+        offsets: (N + 1,) int64; sequence i is `values[offsets[i]:offsets[i + 1]]`.
+    """
+
+    values: Tensor
+    offsets: Tensor
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
+
+    def __getitem__(self, i: int) -> Tensor:
+        return self.values[self.offsets[i] : self.offsets[i + 1]]
+
+    @property
+    def lengths(self) -> Tensor:
+        """(N,) int64."""
+        return self.offsets.diff()
+
+    @staticmethod
+    def of(sequences: Sequence[Tensor]) -> "Ragged":
+        """Put sequences end to end.
+
+        >>> Ragged.of([torch.tensor([1, 2]), torch.tensor([3])]).lengths
+        tensor([2, 1])
+        """
+        lengths = torch.tensor([0, *(len(sequence) for sequence in sequences)])
+        return Ragged(torch.cat(list(sequences)), lengths.cumsum(0))
+
+
+@dataclass(frozen=True)
+class Batch:
+    """B samples, each sequence padded with zeros behind its end to the longest of the batch.
+
+    Attributes:
+        index: place of each sample in its split, (B,) int64.
+        labels: human multimodal label, (B,).
+        sequences: modality -> (B, T) token ids for text, (B, T, D) frames for audio and vision.
+        lengths: modality -> (B,) int64, on the CPU, each at least 1.
+    """
+
+    index: Tensor
+    labels: Tensor
+    sequences: dict[str, Tensor]
+    lengths: dict[str, Tensor]
+
+    def __len__(self) -> int:
+        return len(self.index)
+
+    def to(self, device: torch.device | str) -> "Batch":
+        """The same batch on a device; lengths stay on the CPU, where packing wants them."""
+        return replace(
+            self,
+            index=self.index.to(device),
+            labels=self.labels.to(device),
+            sequences={modality: sequence.to(device) for modality, sequence in self.sequences.items()},
+        )
+
+
+@dataclass(frozen=True)
+class FeatureSet:
+    """One split.
+
+    Attributes:
+        split: "train", "valid" or "test".
+        ids: N strings, unique across splits.
+        labels: human multimodal labels within [-label_bound, label_bound], (N,) float32.
+        label_bound: H.
+        sequences: modality -> token ids for text, (T, D) float32 frames for audio and vision; only those there are.
+        raw_text: N transcripts, or None.
+        unimodal_labels: modality -> (N,): human ones (CH-SIMS), true ones (planted data), or nothing.
+        factors: planted data only: "shared", "text", "audio", "vision" -> (N,).
+        scaling: modality -> (mean, scale), (D,) each, of the train split: frames are standardised when batched.
+        max_frames: audio and vision are cut to their first so many frames when batched; None keeps all.
+        source: where the data are from (path, SHA-256, frames with replaced values, or the generator's arguments).
+    """
+
+    split: str
+    ids: list[str]
+    labels: Tensor
+    label_bound: float
+    sequences: dict[str, Ragged]
+    raw_text: list[str] | None = None
+    unimodal_labels: dict[str, Tensor] = field(default_factory=dict)
+    factors: dict[str, Tensor] = field(default_factory=dict)
+    scaling: Mapping[str, tuple[Tensor, Tensor]] = field(default_factory=dict)
+    max_frames: int | None = None
+    source: dict[str, Any] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    @property
+    def modalities(self) -> tuple[str, ...]:
+        """Those the split has, in the order text, audio, vision."""
+        return tuple(self.sequences)
+
+    def lengths(self, modality: str) -> Tensor:
+        """Number of tokens or frames of each sample as batched, (N,) int64."""
+        lengths = self.sequences[modality].lengths
+        return lengths.clamp(max=self.max_frames) if self.max_frames and modality != "text" else lengths
+
+    def batch(self, index: Tensor) -> Batch:
+        """The samples `index`, (B,) int64, as a padded batch on the CPU."""
+        sequences, lengths = {}, {}
+        for modality, ragged in self.sequences.items():
+            lengths[modality] = self.lengths(modality)[index]
+            sequence = pad_sequence(
+                [ragged[i][:length] for i, length in zip(index.tolist(), lengths[modality].tolist(), strict=True)],
+                batch_first=True,
+            )
+            if modality in self.scaling:
+                mean, scale = self.scaling[modality]
+                real = torch.arange(sequence.shape[1]) < lengths[modality][:, None]  # (B, T): padding stays zero
+                sequence = torch.where(real[..., None], (sequence - mean) / scale, 0.0)
+            sequences[modality] = sequence
+        return Batch(index, self.labels[index], sequences, lengths)
+
+
+def batches(features: FeatureSet, batch_size: int, shuffle_seed: int | None = None) -> Iterator[Batch]:
+    """Every sample once, in batches of like length.
+
+    All batches are within one sample of each other's size, at most `batch_size`, so that no rest of a single sample
+    (which has no covariance) is left over.
+
+    Args:
+        features: the split.
+        batch_size: the largest number of samples in a batch.
+        shuffle_seed: None: longest first; a number: a random order made from that number alone.
+    """
+    cost = features.lengths("text" if "text" in features.modalities else features.modalities[0])
+    if shuffle_seed is None:
+        order = cost.argsort(descending=True, stable=True)
+    else:
+        generator = torch.Generator().manual_seed(shuffle_seed)
+        shuffled = torch.randperm(len(features), generator=generator)
+        pools = shuffled.split(POOL * batch_size)
+        order = torch.cat([pool[cost[pool].argsort(stable=True)] for pool in pools])
+    chunks = list(order.tensor_split(number_of_batches(features, batch_size)))
+    if shuffle_seed is not None:
+        chunks = [chunks[i] for i in torch.randperm(len(chunks), generator=generator).tolist()]
+    for chunk in chunks:
+        yield features.batch(chunk)
+
+
+def number_of_batches(features: FeatureSet, batch_size: int) -> int:
+    """How many batches `batches` yields."""
+    return math.ceil(len(features) / batch_size)

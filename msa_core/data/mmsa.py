@@ -1,0 +1,454 @@
+"""The field's feature files (thuiar/MMSA's layout, also what MMSA-FET writes): read safely, checked, cached ragged."""
+
+import hashlib
+import json
+import logging
+import os
+import pickle
+import tempfile
+from collections import OrderedDict
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, NoReturn
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+from transformers import PreTrainedTokenizerBase
+
+from msa_core import MODALITIES, SPLITS
+from msa_core.data.features import FeatureSet, Ragged
+
+logger = logging.getLogger(__name__)
+
+CACHE_VERSION = 1  # raise it when the cache's fields change
+FRAME_MODALITIES = ("audio", "vision")
+UNIMODAL_LABEL_FIELDS = {
+    "text": "regression_labels_T",
+    "audio": "regression_labels_A",
+    "vision": "regression_labels_V",
+}
+
+
+def load_features(
+    path: str | Path,
+    tokenizer: PreTrainedTokenizerBase | None = None,
+    label_bound: float = 3.0,
+    standardise: bool = False,
+    max_frames: int | None = None,
+    max_tokens: int = 50,
+    cache_folder: str | Path | None = None,
+) -> dict[str, FeatureSet]:
+    """Read a feature file, by way of a cache that is written at the first read and rebuilt when the file changes.
+
+    A pickle is a program; this one may build numpy arrays and plain containers and nothing else. The cache is one
+    safetensors file, `<file name>.cache`, memory-mapped, with frames stored without padding.
+
+    The file is `{"train" | "valid" | "test": {...}}` with, for N samples each: "id" and "regression_labels"
+    (required); "raw_text" or "text_bert" (N, 3, T); "audio" (N, T, D) with "audio_lengths"; "vision" likewise;
+    "regression_labels_T", "_A", "_V". Where lengths are missing (aligned features) they are those of text_bert's
+    mask. The field "text" (precomputed states) is not read: text is encoded here.
+
+    Args:
+        path: the pickle.
+        tokenizer: that of the encoder that will read the text. None: no text is loaded.
+        label_bound: H; labels must be within [-H, H] (3 for MOSI and MOSEI, 1 for CH-SIMS).
+        standardise: bring each audio and vision feature to mean 0 and standard deviation 1 of the train split's frames.
+        max_frames: use only the first so many frames; None: all.
+        max_tokens: use only so many tokens, the special ones included (50 in the field's files).
+        cache_folder: where the cache goes; None: beside the file.
+
+    Returns:
+        "train", "valid", "test" -> `FeatureSet`.
+
+    Raises:
+        FileNotFoundError: no such file.
+        PermissionError: the cache cannot be written; the message says what to do.
+        ValueError: anything wrong with the file: what, where, got, expected, remedy.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no such feature file; README.md says where the data sets' files come from")
+    cache = Path(cache_folder or path.parent) / f"{path.name}.cache"
+    if not _is_current(cache, path, label_bound):
+        _write_cache(cache, path, label_bound)
+    with safe_open(cache, framework="pt") as stored:
+        metadata = json.loads(stored.metadata()["msa_core"])
+        names = set(stored.keys())
+
+        def ragged(name: str) -> Ragged:
+            return Ragged(stored.get_tensor(f"{name}/values"), stored.get_tensor(f"{name}/offsets"))
+
+        scaling = {
+            modality: (stored.get_tensor(f"{modality}/mean"), stored.get_tensor(f"{modality}/scale"))
+            for modality in FRAME_MODALITIES
+            if standardise and f"{modality}/mean" in names
+        }
+        features = {}
+        for split in SPLITS:
+            raw_text = _unpack_strings(ragged(f"{split}/raw_text")) if f"{split}/raw_text/values" in names else None
+            sequences = {}
+            if tokenizer is not None and raw_text is not None:
+                encoded = tokenizer(raw_text, truncation=True, max_length=max_tokens)["input_ids"]
+                sequences["text"] = Ragged.of([torch.tensor(ids) for ids in encoded])
+            elif tokenizer is not None and f"{split}/text_bert/values" in names:
+                sequences["text"] = _bert_tokens(ragged(f"{split}/text_bert"), tokenizer, max_tokens, path)
+            for modality in FRAME_MODALITIES:
+                if f"{split}/{modality}/values" in names:
+                    sequences[modality] = ragged(f"{split}/{modality}")
+            if not sequences:
+                raise ValueError(f"{path}: got text as the only modality and no tokenizer to read it; pass a tokenizer")
+            features[split] = FeatureSet(
+                split=split,
+                ids=_unpack_strings(ragged(f"{split}/id")),
+                labels=stored.get_tensor(f"{split}/labels"),
+                label_bound=label_bound,
+                sequences=sequences,
+                raw_text=raw_text,
+                unimodal_labels={
+                    modality: stored.get_tensor(f"{split}/labels/{modality}")
+                    for modality in MODALITIES
+                    if f"{split}/labels/{modality}" in names
+                },
+                scaling=scaling,
+                max_frames=max_frames,
+                source={
+                    "path": str(path),
+                    "sha256": metadata["sha256"],
+                    "replaced_frames": metadata["replaced_frames"],
+                },
+            )
+    return features
+
+
+# --- reading a stranger's pickle ------------------------------------------------------------------------------------
+
+
+class _PandasStrings:
+    """Stands in for a pandas string array, which some feature files hold for ids and texts: no pandas code runs."""
+
+    def __init__(self, *_: Any) -> None:
+        self.values: list = []
+
+    def __setstate__(self, state: tuple) -> None:
+        self.values = next(part for part in state if isinstance(part, np.ndarray)).tolist()
+
+
+def _latin1(text: str, encoding: str) -> bytes:
+    """Stands in for `_codecs.encode`, with which protocol 2 writes bytes."""
+    if encoding != "latin1":
+        raise ValueError(f"got bytes in encoding {encoding!r}, expected 'latin1'")
+    return text.encode("latin1")
+
+
+# numpy's own rebuilding functions, whatever module this numpy keeps them in.
+_RECONSTRUCT: Any = np.empty(0).__reduce__()[0]
+_SCALAR: Any = np.float64(0).__reduce__()[0]
+_FROM_BUFFER: Any = np.empty(1).__reduce_ex__(5)[0]
+_ALLOWED: dict[tuple[str, str], Any] = {
+    **{(f"numpy.{core}.multiarray", "_reconstruct"): _RECONSTRUCT for core in ("core", "_core")},
+    **{(f"numpy.{core}.multiarray", "scalar"): _SCALAR for core in ("core", "_core")},
+    **{(f"numpy.{core}.numeric", "_frombuffer"): _FROM_BUFFER for core in ("core", "_core")},
+    ("numpy", "ndarray"): np.ndarray,
+    ("numpy", "dtype"): np.dtype,
+    ("collections", "OrderedDict"): OrderedDict,
+    ("_codecs", "encode"): _latin1,
+    **{("builtins", plain.__name__): plain for plain in (dict, list, tuple, set, frozenset, bytes, bytearray)},
+    ("pandas._libs.arrays", "__pyx_unpickle_NDArrayBacked"): _PandasStrings,
+    **{
+        (module, name): _PandasStrings
+        for module in ("pandas", "pandas.arrays", "pandas.core.arrays.string_")
+        for name in ("StringArray", "StringDtype")
+    },
+}
+
+
+class _PlainUnpickler(pickle.Unpickler):
+    """Builds numpy arrays and plain containers; refuses anything else by name, before it runs."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        if (module, name) not in _ALLOWED:
+            raise ValueError(
+                f"refused {module}.{name}: a feature file may hold numpy arrays and plain containers only, and this "
+                "one asks to run something else; do not open it in other programs, get the file from its authors"
+            )
+        return _ALLOWED[module, name]
+
+
+def _read_pickle(path: Path) -> dict[str, dict[str, Any]]:
+    try:
+        with path.open("rb") as file:
+            return _PlainUnpickler(file).load()
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
+    except (pickle.UnpicklingError, EOFError, AttributeError, IndexError, KeyError, TypeError) as error:
+        raise ValueError(
+            f"{path}: got a file that is no whole pickle ({type(error).__name__}: {error}), expected a feature file; "
+            "the download may have broken off: compare its SHA-256"
+        ) from error
+
+
+# --- checks and cache -----------------------------------------------------------------------------------------------
+
+
+class _Split:
+    """One split of the raw file, checked field by field; every failure is one message."""
+
+    def __init__(self, path: Path, name: str, fields: Any) -> None:
+        self.path, self.name = path, name
+        if not isinstance(fields, dict):
+            self.fail("", got=type(fields).__name__, expected="a dict of fields", remedy="see load_features")
+        self.fields = fields
+        for required in ("id", "regression_labels"):
+            if required not in fields:
+                self.fail(required, got=f"only {sorted(fields)}", expected="the field", remedy="add it to the file")
+        self.ids = [str(i) for i in _as_list(fields["id"])]
+        for field in (
+            "raw_text",
+            "text_bert",
+            "audio",
+            "vision",
+            *UNIMODAL_LABEL_FIELDS.values(),
+            "regression_labels",
+        ):
+            if field in fields and len(_as_list(fields[field])) != len(self.ids):
+                self.fail(
+                    field,
+                    got=f"{len(_as_list(fields[field]))} entries",
+                    expected=f"{len(self.ids)}, one for each id",
+                    remedy="write the file again with one entry a sample",
+                )
+
+    def fail(self, field: str, got: str, expected: str, remedy: str, sample: int | None = None) -> NoReturn:
+        where = f", field {field!r}" if field else ""
+        which = f", id {self.ids[sample]!r}" if sample is not None else ""
+        raise ValueError(f"{self.path}: split {self.name!r}{where}{which}: got {got}, expected {expected}; {remedy}")
+
+    def labels(self, field: str, bound: float) -> Tensor:
+        labels = np.asarray(self.fields[field], dtype=np.float32).reshape(-1)
+        wrong = ~(np.abs(labels) <= bound)  # also true of nan
+        if wrong.any():
+            first = int(wrong.argmax())
+            self.fail(
+                field,
+                got=f"label {labels[first]}",
+                expected=f"a finite one within ±{bound}",
+                remedy="mend the file, or set label_bound to the data set's own",
+                sample=first,
+            )
+        return torch.from_numpy(labels.copy())
+
+    def text_bert(self) -> NDArray:
+        tokens = np.asarray(self.fields["text_bert"])
+        if tokens.ndim != 3 or tokens.shape[1] != 3:
+            self.fail(
+                "text_bert",
+                got=f"shape {tokens.shape}",
+                expected="(N, 3, T): ids, mask, types",
+                remedy="write the field again",
+            )
+        return tokens
+
+    def frames(self, modality: str) -> tuple[NDArray, NDArray]:
+        """Padded frames (N, T, D) and lengths (N,), each within 1..T."""
+        frames = np.asarray(self.fields[modality])
+        if frames.ndim != 3:
+            self.fail(
+                modality,
+                got=f"shape {frames.shape}",
+                expected="(N, T, D)",
+                remedy="give a T of 1 to one vector a sample",
+            )
+        field = f"{modality}_lengths"
+        if field in self.fields:
+            lengths = np.asarray(_as_list(self.fields[field])).reshape(-1)
+        elif "text_bert" in self.fields:
+            field, lengths = "text_bert", self.text_bert()[:, 1].sum(axis=1)
+        else:
+            self.fail(
+                field,
+                got="neither it nor text_bert",
+                expected="the number of real frames of each sample",
+                remedy=f"add {field} to the file",
+            )
+        if lengths.shape != (len(frames),):
+            self.fail(
+                field,
+                got=f"shape {lengths.shape}",
+                expected=f"({len(frames)},)",
+                remedy="give one length a sample",
+            )
+        wrong = ~((lengths >= 1) & (lengths <= frames.shape[1])) | (lengths != np.floor(lengths))
+        if wrong.any():
+            first = int(wrong.argmax())
+            self.fail(
+                field,
+                got=f"length {lengths[first]}",
+                expected=f"a whole number within 1..{frames.shape[1]}, the frames there are",
+                remedy="drop samples without frames, or mend their lengths",
+                sample=first,
+            )
+        return frames, lengths.astype(np.int64)
+
+
+def _write_cache(cache: Path, path: Path, label_bound: float) -> None:
+    """Check the whole file and write the cache, by a rename at the end, so that no half of one is ever there."""
+    status = path.stat()
+    if not cache.parent.is_dir() or not os.access(cache.parent, os.W_OK):
+        raise PermissionError(
+            f"{cache.parent}: cannot write the cache {cache.name} there; "
+            "name a folder that you may write to in cache_folder"
+        )
+    tensors, replaced = _checked_tensors(path, _read_pickle(path), label_bound)
+    metadata = {
+        "version": CACHE_VERSION,
+        "size": status.st_size,
+        "mtime_ns": status.st_mtime_ns,
+        "sha256": _sha256(path),
+        "label_bound": label_bound,
+        "replaced_frames": replaced,
+    }
+    with tempfile.TemporaryDirectory(dir=cache.parent, prefix=f".{cache.name}-") as folder:
+        partial = Path(folder) / cache.name
+        save_file(tensors, partial, metadata={"msa_core": json.dumps(metadata)})
+        partial.replace(cache)
+
+
+def _is_current(cache: Path, path: Path, label_bound: float) -> bool:
+    if not cache.is_file():
+        return False
+    with safe_open(cache, framework="pt") as stored:
+        metadata = json.loads((stored.metadata() or {}).get("msa_core", "{}"))
+    status = path.stat()
+    expected = {
+        "version": CACHE_VERSION,
+        "size": status.st_size,
+        "mtime_ns": status.st_mtime_ns,
+        "label_bound": label_bound,
+    }
+    return all(metadata.get(key) == value for key, value in expected.items())
+
+
+def _checked_tensors(path: Path, content: Any, label_bound: float) -> tuple[dict[str, Tensor], dict[str, int]]:
+    """The cache's tensors by name, and per split and modality the number of frames in which a value was replaced."""
+    missing = [split for split in SPLITS if not isinstance(content, dict) or split not in content]
+    if missing:
+        got = sorted(map(str, content)) if isinstance(content, dict) else type(content).__name__
+        raise ValueError(
+            f"{path}: got {got}, expected the splits {list(SPLITS)}; missing: {missing}; see load_features"
+        )
+    splits = {split: _Split(path, split, content[split]) for split in SPLITS}
+    owner: dict[str, str] = {}
+    for name, split in splits.items():
+        for sample, identity in enumerate(split.ids):
+            if identity in owner:
+                split.fail(
+                    "id",
+                    got=f"an id that split {owner[identity]!r} has already",
+                    expected="ids unique across splits",
+                    remedy="a sample in two splits spoils the test: remove one",
+                    sample=sample,
+                )
+            owner[identity] = name
+    tensors: dict[str, Tensor] = {}
+    replaced: dict[str, int] = {}
+    modalities = _common_fields(splits, ("audio", "vision", "raw_text", "text_bert", *UNIMODAL_LABEL_FIELDS.values()))
+    if not modalities & {"audio", "vision", "raw_text", "text_bert"}:
+        splits["train"].fail(
+            "",
+            got=f"fields {sorted(splits['train'].fields)}",
+            expected="text, audio or vision",
+            remedy="see load_features",
+        )
+    for name, split in splits.items():
+        tensors |= _strings(f"{name}/id", split.ids)
+        tensors[f"{name}/labels"] = split.labels("regression_labels", label_bound)
+        for modality, field in UNIMODAL_LABEL_FIELDS.items():
+            if field in modalities:
+                tensors[f"{name}/labels/{modality}"] = split.labels(field, label_bound)
+        if "raw_text" in modalities:
+            tensors |= _strings(f"{name}/raw_text", [str(text) for text in _as_list(split.fields["raw_text"])])
+        if "text_bert" in modalities:
+            tokens = split.text_bert()
+            mask = tokens[:, 1].astype(bool)
+            tensors[f"{name}/text_bert/values"] = torch.from_numpy(tokens[:, 0][mask].astype(np.int64))
+            tensors[f"{name}/text_bert/offsets"] = _offsets(mask.sum(axis=1))
+        for modality in FRAME_MODALITIES:
+            if modality not in modalities:
+                continue
+            frames, lengths = split.frames(modality)
+            values = frames[np.arange(frames.shape[1]) < lengths[:, None]].astype(np.float32)  # (sum of lengths, D)
+            finite = np.isfinite(values)
+            values[~finite] = 0
+            replaced[f"{name}/{modality}"] = int((~finite.all(axis=1)).sum())
+            tensors[f"{name}/{modality}/values"] = torch.from_numpy(values)
+            tensors[f"{name}/{modality}/offsets"] = _offsets(lengths)
+            width = tensors[f"train/{modality}/values"].shape[1]
+            if values.shape[1] != width:
+                split.fail(
+                    modality,
+                    got=f"width {values.shape[1]}",
+                    expected=f"{width}, as in train",
+                    remedy="extract all splits alike",
+                )
+            if name == "train":
+                scale = values.std(axis=0, dtype=np.float64)
+                tensors[f"{modality}/mean"] = torch.from_numpy(values.mean(axis=0, dtype=np.float64).astype(np.float32))
+                # A feature that never changes in train carries nothing there: its scale of 0 would divide by zero.
+                tensors[f"{modality}/scale"] = torch.from_numpy(np.where(scale > 0, scale, 1).astype(np.float32))
+    if any(replaced.values()):
+        logger.warning("%s: NaN or infinite values replaced by 0, in so many frames: %s", path, replaced)
+    return tensors, replaced
+
+
+def _common_fields(splits: dict[str, _Split], fields: tuple[str, ...]) -> set[str]:
+    """Those of `fields` that the file has; a field must be in every split or in none."""
+    for split in splits.values():
+        for field in fields:
+            if (field in split.fields) != (field in splits["train"].fields):
+                split.fail(
+                    field,
+                    got="it here and not in train" if field in split.fields else "it in train and not here",
+                    expected="the same fields in every split",
+                    remedy="extract all splits alike",
+                )
+    return {field for field in fields if field in splits["train"].fields}
+
+
+def _bert_tokens(tokens: Ragged, tokenizer: PreTrainedTokenizerBase, max_tokens: int, path: Path) -> Ragged:
+    if int(tokens.values.max()) >= len(tokenizer):
+        raise ValueError(
+            f"{path}: field 'text_bert': got token id {int(tokens.values.max())}, expected ids below {len(tokenizer)}, "
+            "the encoder's vocabulary; the file has no raw_text, so use the encoder whose tokenizer made text_bert"
+        )
+    return Ragged.of([tokens[i][:max_tokens] for i in range(len(tokens))])
+
+
+def _as_list(values: Any) -> Any:
+    return values.values if isinstance(values, _PandasStrings) else values
+
+
+def _strings(name: str, strings: list[str]) -> dict[str, Tensor]:
+    encoded = [string.encode() for string in strings]
+    values = torch.frombuffer(bytearray(b"".join(encoded) or b"\0"), dtype=torch.uint8)
+    return {
+        f"{name}/values": values,
+        f"{name}/offsets": _offsets(np.array([len(string) for string in encoded])),
+    }
+
+
+def _unpack_strings(ragged: Ragged) -> list[str]:
+    joined, offsets = ragged.values.numpy().tobytes(), ragged.offsets.tolist()
+    return [joined[start:end].decode() for start, end in pairwise(offsets)]
+
+
+def _offsets(lengths: NDArray) -> Tensor:
+    return torch.from_numpy(np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64))
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
