@@ -1,0 +1,209 @@
+"""One run's folder: written whole or not at all, read back as one object."""
+
+import hashlib
+import importlib.metadata
+import json
+import os
+import platform
+import resource
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+import yaml
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+from safetensors.torch import save_file
+from torch import nn
+
+from msa_core.config import RunConfig
+from msa_core.paths import ROOT
+
+PACKAGES = (
+    "accelerate",
+    "numpy",
+    "pandas",
+    "safetensors",
+    "scikit-learn",
+    "tokenizers",
+    "torch",
+    "transformers",
+)
+
+
+@dataclass(frozen=True)
+class Run:
+    """What one finished run left behind.
+
+    Attributes:
+        config: resolved settings (config.yaml).
+        metrics: split -> task -> metric -> value, unrounded (metrics.json).
+        history: a row an epoch (history.csv), see `training.Fit`.
+        predictions: id, split, label and a prediction for each task (predictions.csv).
+        labels: id, epoch and each task's label (labels.parquet); no rows without label generation.
+        alignment: "<modality>/<covariance | spectrum>/<before | after>" -> (D, D) or (D,) of the train split's
+            encodings, before the first and with the best epoch's weights (alignment.npz).
+        provenance: where the numbers come from (provenance.json).
+    """
+
+    config: RunConfig
+    metrics: dict[str, dict[str, dict[str, float]]]
+    history: pd.DataFrame
+    predictions: pd.DataFrame
+    labels: pd.DataFrame
+    alignment: dict[str, NDArray]
+    provenance: dict[str, Any]
+
+
+def is_finished(folder: Path) -> bool:
+    """A folder with a metrics.json is a finished run."""
+    return (folder / "metrics.json").is_file()
+
+
+def unfinished_folder(folder: Path) -> Path:
+    """Where a run keeps its resumable state until it is finished."""
+    return folder.with_name(f".{folder.name}.unfinished")
+
+
+def write_run(folder: Path, run: Run, model: nn.Module) -> None:
+    """Write a run beside its place and rename it there, so that no half-written folder is ever seen.
+
+    Args:
+        folder: its place; what an earlier, unfinished run left there is removed.
+        run: to be written.
+        model: its weights go to checkpoint/model.safetensors.
+
+    Raises:
+        FileExistsError: the folder holds a finished run, which is never overwritten.
+    """
+    if is_finished(folder):
+        raise FileExistsError(
+            f"{folder}: holds a finished run; move or remove it to run again, or choose another folder"
+        )
+    partial = folder.with_name(f".{folder.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    (partial / "checkpoint").mkdir(parents=True)
+    save_file(
+        {name: value.contiguous() for name, value in model.state_dict().items()},
+        partial / "checkpoint" / "model.safetensors",
+    )
+    (partial / "config.yaml").write_text(run.config.to_yaml())
+    run.history.to_csv(partial / "history.csv", index=False)
+    run.predictions.to_csv(partial / "predictions.csv", index=False)
+    run.labels.to_parquet(partial / "labels.parquet", index=False)
+    np.savez_compressed(partial / "alignment.npz", allow_pickle=False, **run.alignment)
+    (partial / "provenance.json").write_text(_json(run.provenance))
+    (partial / "metrics.json").write_text(_json(run.metrics))
+    shutil.rmtree(folder, ignore_errors=True)
+    partial.rename(folder)
+    shutil.rmtree(unfinished_folder(folder), ignore_errors=True)
+
+
+def read_run(folder: Path) -> Run:
+    """Read a finished run.
+
+    Raises:
+        FileNotFoundError: the folder holds no finished run.
+    """
+    if not is_finished(folder):
+        raise FileNotFoundError(
+            f"{folder}: no finished run there (no metrics.json); run notebooks/01_train.ipynb first"
+        )
+    with np.load(folder / "alignment.npz") as arrays:
+        alignment = dict(arrays)
+    return Run(
+        config=RunConfig(**yaml.safe_load((folder / "config.yaml").read_text())),
+        metrics=json.loads((folder / "metrics.json").read_text()),
+        history=pd.read_csv(folder / "history.csv"),
+        predictions=pd.read_csv(folder / "predictions.csv"),
+        labels=pd.read_parquet(folder / "labels.parquet"),
+        alignment=alignment,
+        provenance=json.loads((folder / "provenance.json").read_text()),
+    )
+
+
+def read_metrics(folders: list[Path]) -> pd.DataFrame:
+    """The metrics of many runs, a row each: dataset, title, variant, seed, split, task, metric, value."""
+    rows = []
+    for folder in folders:
+        run = read_run(folder)
+        name = {
+            "dataset": run.config.dataset.name,
+            "title": run.config.dataset.title,
+            "variant": run.config.variant,
+        }
+        rows += [
+            {**name, "seed": run.config.seed, "split": split, "task": task, "metric": metric, "value": value}
+            for split, tasks in run.metrics.items()
+            for task, metrics in tasks.items()
+            for metric, value in metrics.items()
+        ]
+    return pd.DataFrame(rows)
+
+
+def write_table(table: pd.DataFrame, markdown: str, file: Path) -> None:
+    """Write `<file>.csv`, unrounded, and `<file>.md`, for reading."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    table.to_csv(file.with_suffix(".csv"), index=False)
+    file.with_suffix(".md").write_text(markdown)
+
+
+def write_figure(figure: Figure, file: Path) -> None:
+    """Write `<file>.png` and `<file>.svg`, the same bytes for the same figure."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(file.with_suffix(".png"))
+    figure.savefig(file.with_suffix(".svg"), metadata={"Date": None})
+
+
+def code_fingerprint() -> str:
+    """SHA-256 over the package's sources: tells two states of the code apart, committed or not."""
+    digest = hashlib.sha256()
+    for file in sorted((ROOT / "msa_core").rglob("*.py")):
+        digest.update(file.relative_to(ROOT).as_posix().encode() + b"\0" + file.read_bytes())
+    return digest.hexdigest()
+
+
+def provenance(source: dict[str, Any], started: pd.Timestamp) -> dict[str, Any]:
+    """Where a run's numbers come from: code, packages, device, data, time (UTC), seconds and peak memory in bytes.
+
+    Args:
+        source: the data's, as `FeatureSet.source` says it.
+        started: when the run began, UTC. A resumed run counts from its last start.
+    """
+    commit, changes = _git("rev-parse", "HEAD"), _git("status", "--porcelain")
+    cuda = torch.cuda.is_available()
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return {
+        "started": started.isoformat(timespec="seconds"),
+        "seconds": (pd.Timestamp.now("UTC") - started).total_seconds(),
+        "commit": commit,
+        "clean": None if changes is None else not changes,
+        "code_sha256": code_fingerprint(),
+        "python": platform.python_version(),
+        "packages": {package: importlib.metadata.version(package) for package in PACKAGES},
+        "platform": f"{platform.system()} {platform.machine()}",
+        "device": torch.cuda.get_device_name() if cuda else "cpu",
+        "cpus": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "peak_memory": peak if sys.platform == "darwin" else peak * 1024,  # Linux counts in KiB
+        "peak_device_memory": torch.cuda.max_memory_allocated() if cuda else None,
+        "data": source,
+    }
+
+
+def _git(*arguments: str) -> str | None:
+    try:
+        done = subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return None  # not a checkout, or no git: the fingerprint of the code still tells
+    return done.stdout.strip()
+
+
+def _json(content: Any) -> str:
+    return json.dumps(content, indent=2) + "\n"
