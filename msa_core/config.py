@@ -128,8 +128,8 @@ class ObjectiveConfig(Settings):
 class GroupConfig(Settings):
     """One group of parameters."""
 
-    learning_rate: float = Field(gt=0, description=f"of AdamW ({MMSA})")
-    weight_decay: float = Field(0.001, ge=0, description=f"decoupled; none on biases and norms ({MMSA})")
+    learning_rate: float = Field(gt=0, description=f"of Adam ({MMSA})")
+    weight_decay: float = Field(0.001, ge=0, description=f"L2, in Adam's gradient ({MMSA}); none on biases and norms")
 
 
 class GroupsConfig(Settings):

@@ -160,5 +160,7 @@ def _second_order(encoded: Mapping[str, NDArray], when: str) -> dict[str, NDArra
 
 
 def _predictions(model: MSAModel, features: FeatureSet) -> pd.DataFrame:
-    frame = pd.DataFrame({"id": features.ids, "split": features.split, "label": features.labels.numpy()})
-    return frame.assign(**predict(model, features))
+    # float64 text is read back as the same number, float32 text is not.
+    numbers = {"label": features.labels.numpy(), **predict(model, features)}
+    frame = pd.DataFrame({"id": features.ids, "split": features.split})
+    return frame.assign(**{name: values.astype(np.float64) for name, values in numbers.items()})

@@ -86,12 +86,12 @@ def fit(
         state_file: written every `config.state_every` epochs; where it is there already, training goes on from it.
 
     Raises:
-        FloatingPointError: a loss term is not finite; names term, epoch and batch.
+        FloatingPointError: a loss term is not finite (names term, epoch and batch), or a prediction on valid.
     """
     AcceleratorState._reset_state(reset_partial_state=True)  # else the first fit of a process sets all later ones'
     accelerator = Accelerator(cpu=not torch.cuda.is_available(), mixed_precision=config.precision)
     device = accelerator.device
-    optimizer = torch.optim.AdamW(_parameter_groups(model, objective, config.groups), fused=True)
+    optimizer = torch.optim.Adam(_parameter_groups(model, objective, config.groups), fused=True)
     model, objective, optimizer = accelerator.prepare(model, objective, optimizer)
     if generator is not None:
         generator.to(device)
@@ -256,8 +256,19 @@ def _load_state(file: Path, parts: Mapping[str, Any]) -> _Progress:
 
 @torch.no_grad()
 def predict(model: MSAModel, features: FeatureSet) -> dict[str, NDArray]:
-    """Each task's predictions, (N,) float32, in the order of the split."""
-    return _run(model, features, lambda output: output.predictions)
+    """Each task's predictions, (N,) float32, in the order of the split.
+
+    Raises:
+        FloatingPointError: a prediction is not finite; names task and split.
+    """
+    predictions = _run(model, features, lambda output: output.predictions)
+    for task, values in predictions.items():
+        if not np.isfinite(values).all():
+            raise FloatingPointError(
+                f"predictions of {task} on {features.split} are not finite: the weights have diverged; "
+                "lower the learning rate"
+            )
+    return predictions
 
 
 @torch.no_grad()

@@ -25,7 +25,9 @@ def features(seed=0, samples=7, width=4):
 
 @given(
     arrays(
-        np.float64, st.tuples(st.integers(2, 20), st.integers(1, 6)), elements=st.floats(-100, 100, allow_subnormal=False)
+        np.float64,
+        st.tuples(st.integers(2, 20), st.integers(1, 6)),
+        elements=st.floats(-100, 100, allow_subnormal=False),
     )
 )
 def test_covariance_is_numpys(x):
@@ -153,7 +155,10 @@ def test_half_precision_features_are_aligned_in_float32():
         (([("audio", "vision")], "euclidean"), r"got distance 'euclidean', expected one of"),
         (([("audio", "audio")],), r"pair \(audio, audio\), expected two different"),
         (([("audio", "vision"), ("vision", "audio")],), r"pair \(vision, audio\) twice"),
-        (({("audio", "vision"): -0.1},), r"weight -0.1 for .* unbounded distance 'covariance'.*bounded one: correlation"),
+        (
+            ({("audio", "vision"): -0.1},),
+            r"weight -0.1 for .* unbounded distance 'covariance'.*bounded one: correlation",
+        ),
         (([("audio", "vision")], "covariance", None, 8), r"common_width without feature_dims"),
     ],
 )

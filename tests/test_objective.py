@@ -1,0 +1,54 @@
+"""Oracle: the objective written out in numpy."""
+
+import numpy as np
+import pytest
+import torch
+
+from msa_core.alignment import AlignmentLoss, covariance_distance
+from msa_core.model import MSAOutput
+from msa_core.objective import MultiTaskLoss
+
+RNG = np.random.default_rng(0)
+Y = RNG.uniform(-3, 3, 5)
+LABELS = {"multimodal": Y, "text": Y + RNG.normal(0, 1, 5), "audio": Y.copy()}
+PREDICTIONS = {task: RNG.uniform(-3, 3, 5) for task in LABELS}
+ENCODINGS = {"text": torch.from_numpy(RNG.normal(size=(5, 4))), "audio": torch.from_numpy(RNG.normal(size=(5, 4)))}
+
+
+def tensors(arrays):
+    return {name: torch.from_numpy(values) for name, values in arrays.items()}
+
+
+def output():
+    return MSAOutput(tensors(PREDICTIONS), {}, ENCODINGS)
+
+
+def test_terms_and_total_are_the_formula():
+    terms = MultiTaskLoss(AlignmentLoss({("text", "audio"): 2.0}))(output(), tensors(LABELS))
+    error = {task: np.abs(PREDICTIONS[task] - LABELS[task]) for task in LABELS}
+    weight = np.tanh(np.abs(LABELS["text"] - Y))
+    shared = covariance_distance(ENCODINGS["text"], ENCODINGS["audio"]).item()
+    # Predictions pass through float32, which autocast needs.
+    assert terms["multimodal"].item() == pytest.approx(error["multimodal"].mean(), rel=1e-6)
+    assert terms["text"].item() == pytest.approx((weight * error["text"]).mean(), rel=1e-6)
+    assert terms["audio"].item() == 0  # a copy of y: tanh(0)
+    assert terms["alignment_text_audio"].item() == pytest.approx(shared, rel=1e-6)
+    expected = error["multimodal"].mean() + (weight * error["text"]).mean() + 2.0 * shared
+    assert terms["total"].item() == pytest.approx(expected, rel=1e-6)
+
+
+def test_without_weight_adjustment_every_sample_counts_alike():
+    terms = MultiTaskLoss(weight_adjustment=False)(output(), tensors(LABELS))
+    assert terms["audio"].item() == pytest.approx(np.abs(PREDICTIONS["audio"] - Y).mean(), rel=1e-6)
+    assert set(terms) == {"multimodal", "text", "audio", "total"}
+
+
+def test_a_model_without_unimodal_tasks_has_one_term():
+    one = MSAOutput({"multimodal": torch.tensor([1.0])}, {}, {})
+    terms = MultiTaskLoss()(one, {"multimodal": torch.tensor([0.5])})
+    assert {name: value.item() for name, value in terms.items()} == {"multimodal": 0.5, "total": 0.5}
+
+
+def test_the_alignments_linear_maps_are_the_objectives_parameters():
+    alignment = AlignmentLoss([("text", "audio")], feature_dims={"text": 6, "audio": 4}, common_width=4)
+    assert [tuple(parameter.shape) for parameter in MultiTaskLoss(alignment).parameters()] == [(4, 6)]

@@ -1,0 +1,96 @@
+"""What `study.run` does not show: the refusals and the atomic write itself."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from torch import nn
+
+from msa_core import records
+from msa_core.config import resolve
+from msa_core.records import Run
+
+
+def example(seed=1111, value=0.1 + 0.2):
+    return Run(
+        config=resolve("planted", seed=seed),
+        metrics={"test": {"multimodal": {"mae": value, "corr": float("nan")}}},
+        history=pd.DataFrame({"epoch": [1, 2], "loss_total": [0.1, 1 / 3]}),
+        predictions=pd.DataFrame(
+            {"id": ["a", "b"], "split": "test", "label": [0.2, -1.0], "multimodal": [1 / 3, 2e-17]}
+        ),
+        labels=pd.DataFrame({"id": ["a"], "epoch": [0], "text": np.array([1 / 3], dtype=np.float32)}),
+        alignment={"audio/covariance/before": np.eye(2) / 3},
+        provenance={"commit": "abc", "clean": True},
+    )
+
+
+def test_a_run_comes_back_to_the_last_bit(tmp_path):
+    run = example()
+    records.write_run(tmp_path / "seed-1111", run, nn.Linear(2, 2))
+    back = records.read_run(tmp_path / "seed-1111")
+    assert back.config == run.config
+    assert back.metrics["test"]["multimodal"]["mae"] == 0.1 + 0.2
+    assert np.isnan(back.metrics["test"]["multimodal"]["corr"])
+    for name in ("history", "predictions", "labels"):
+        pd.testing.assert_frame_equal(getattr(back, name), getattr(run, name), check_dtype=False, check_exact=True)
+    np.testing.assert_array_equal(back.alignment["audio/covariance/before"], run.alignment["audio/covariance/before"])
+    assert back.provenance == run.provenance
+
+
+def test_a_finished_run_is_never_overwritten(tmp_path):
+    records.write_run(tmp_path / "seed-1111", example(value=1.0), nn.Linear(2, 2))
+    with pytest.raises(FileExistsError, match=r"seed-1111: holds a finished run; move or remove it"):
+        records.write_run(tmp_path / "seed-1111", example(value=2.0), nn.Linear(2, 2))
+    assert records.read_run(tmp_path / "seed-1111").metrics["test"]["multimodal"]["mae"] == 1.0
+
+
+def test_a_write_that_fails_half_way_leaves_no_folder(tmp_path, monkeypatch):
+    monkeypatch.setattr(pd.DataFrame, "to_parquet", lambda *_, **__: (_ for _ in ()).throw(OSError("disk full")))
+    with pytest.raises(OSError, match="disk full"):
+        records.write_run(tmp_path / "seed-1111", example(), nn.Linear(2, 2))
+    assert not (tmp_path / "seed-1111").exists()
+    monkeypatch.undo()
+    records.write_run(tmp_path / "seed-1111", example(), nn.Linear(2, 2))  # and what it left does not stand in the way
+    assert [path.name for path in tmp_path.iterdir()] == ["seed-1111"]
+
+
+def test_an_unfinished_folder_is_no_run_and_gives_way(tmp_path):
+    folder = tmp_path / "seed-1111"
+    folder.mkdir()
+    (folder / "history.csv").write_text("left over")
+    with pytest.raises(FileNotFoundError, match=r"no finished run there \(no metrics.json\)"):
+        records.read_run(folder)
+    records.write_run(folder, example(), nn.Linear(2, 2))
+    assert len(records.read_run(folder).history) == 2
+
+
+def test_metrics_of_many_runs_are_one_long_frame(tmp_path):
+    for seed in (1, 2):
+        records.write_run(tmp_path / str(seed), example(seed, value=float(seed)), nn.Linear(2, 2))
+    frame = records.read_metrics([tmp_path / "1", tmp_path / "2"])
+    assert list(frame.columns) == ["dataset", "title", "variant", "seed", "split", "task", "metric", "value"]
+    assert frame.query("metric == 'mae'")[["seed", "value"]].values.tolist() == [[1, 1.0], [2, 2.0]]
+
+
+def test_the_fingerprint_of_the_code_changes_with_the_code(tmp_path, monkeypatch):
+    (tmp_path / "msa_core").mkdir()
+    monkeypatch.setattr(records, "ROOT", tmp_path)
+    source = tmp_path / "msa_core" / "a.py"
+    source.write_text("x = 1")
+    first = records.code_fingerprint()
+    assert records.code_fingerprint() == first
+    source.write_text("x = 2")
+    assert records.code_fingerprint() != first
+
+
+def test_outside_a_checkout_provenance_says_so_and_does_not_fail(tmp_path, monkeypatch):
+    monkeypatch.setattr(records, "ROOT", tmp_path)
+    (tmp_path / "msa_core").mkdir()
+    found = records.provenance({}, pd.Timestamp.now("UTC"))
+    assert found["commit"] is None
+    assert found["clean"] is None
+    assert found["threads"] == torch.get_num_threads()
+    json.dumps(found)

@@ -1,0 +1,198 @@
+"""A run from settings to folder and back."""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from filelock import FileLock
+from safetensors.torch import load_file
+
+from msa_core import records, study
+from msa_core.config import resolve
+from msa_core.metrics import regression_metrics
+
+SMALL = {
+    "dataset.planted": {"num_train": 40, "num_valid": 20, "num_test": 20},
+    "training.max_epochs": 3,
+    "training.state_every": 1,
+}
+FILES = {
+    "config.yaml",
+    "metrics.json",
+    "history.csv",
+    "predictions.csv",
+    "labels.parquet",
+    "alignment.npz",
+    "provenance.json",
+    "checkpoint",
+}
+
+
+def settings(variant="paper", seed=1111, **changes):
+    return resolve("planted", variant, seed, overrides=SMALL | changes)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("runs") / "planted" / "paper" / "seed-1111"
+    return folder, study.run(settings(), folder)
+
+
+def test_the_folder_holds_the_files_of_the_design_and_nothing_else_is_left(finished):
+    folder, _ = finished
+    assert {path.name for path in folder.iterdir()} == FILES
+    assert {path.name for path in folder.parent.iterdir()} == {folder.name, f".{folder.name}.lock"}
+
+
+def test_what_is_read_is_what_was_run(finished):
+    _, run = finished
+    assert run.config == settings()
+    data = study.load_dataset(run.config.dataset, "tiny")
+    assert list(run.predictions["id"]) == [i for part in data.values() for i in part.ids]
+    for split, part in data.items():
+        rows = run.predictions.query("split == @split")
+        np.testing.assert_allclose(rows["label"], part.labels, rtol=1e-6)
+        for task in ("multimodal", "text", "audio", "vision"):
+            again = regression_metrics(rows[task], part.labels, "mosi")
+            assert run.metrics[split][task] == pytest.approx(again, abs=1e-6)
+    assert sorted(run.labels["epoch"].unique()) == [0, 1, 2, 3]
+    assert len(run.history) == 3
+
+
+def test_weights_give_the_predictions_and_the_covariances(finished):
+    folder, run = finished
+    data = study.load_dataset(run.config.dataset, "tiny")
+    torch.manual_seed(0)
+    model, _, _ = study.build(run.config, data["train"])
+    model.load_state_dict(load_file(folder / "checkpoint" / "model.safetensors"))
+    predicted = study.predict(model, data["test"])["multimodal"]
+    np.testing.assert_allclose(run.predictions.query("split == 'test'")["multimodal"], predicted, rtol=1e-5, atol=1e-6)
+    audio = study.encodings(model, data["train"])["audio"]
+    np.testing.assert_allclose(run.alignment["audio/covariance/after"], np.cov(audio.T), rtol=1e-4, atol=1e-9)
+    values = np.linalg.eigvalsh(run.alignment["audio/covariance/after"])[::-1]
+    np.testing.assert_allclose(run.alignment["audio/spectrum/after"], values)
+    assert not np.allclose(run.alignment["audio/covariance/before"], run.alignment["audio/covariance/after"])
+
+
+def test_provenance_says_where_the_numbers_are_from(finished):
+    _, run = finished
+    assert run.provenance["packages"]["torch"] == torch.__version__
+    assert run.provenance["code_sha256"] == records.code_fingerprint()
+    assert run.provenance["data"]["planted"]["sizes"] == {"train": 40, "valid": 20, "test": 20}
+    assert run.provenance["device"]
+    assert run.provenance["seconds"] > 0
+    assert 1e8 < run.provenance["peak_memory"] < 1e11  # bytes
+    assert run.provenance["best_epoch"] == run.history["valid_mae"].argmin() + 1
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="bit for bit on the CPU only")
+def test_the_same_seed_gives_the_same_metrics_bit_for_bit_in_another_process(finished, tmp_path):
+    """In a process of its own, so that nothing this one has done can help."""
+    folder, _ = finished
+    code = (
+        "import json, sys, torch; from pathlib import Path\n"
+        "from msa_core import study; from msa_core.config import resolve\n"
+        f"torch.set_num_threads({torch.get_num_threads()})\n"
+        "study.run(resolve('planted', 'paper', 1111, overrides=json.loads(sys.argv[1])), Path(sys.argv[2]))"
+    )
+    again = tmp_path / "seed-1111"
+    subprocess.run([sys.executable, "-c", code, json.dumps(SMALL), str(again)], check=True, capture_output=True)
+    assert (again / "metrics.json").read_bytes() == (folder / "metrics.json").read_bytes()
+
+
+def test_a_finished_run_is_read_back_and_not_trained_again(finished, monkeypatch):
+    folder, run = finished
+    monkeypatch.setattr(study, "fit", lambda *_, **__: pytest.fail("trained again"))
+    assert study.run(settings(), folder).metrics == run.metrics
+
+
+def test_a_finished_run_with_other_settings_is_refused_and_kept(finished):
+    folder, _ = finished
+    before = (folder / "metrics.json").read_bytes()
+    with pytest.raises(FileExistsError, match=r"other settings .*max_epochs: 2.*not overwritten"):
+        study.run(settings(**{"training.max_epochs": 2}), folder)
+    assert (folder / "metrics.json").read_bytes() == before
+
+
+def test_two_processes_never_share_a_run(tmp_path):
+    folder = tmp_path / "seed-1"
+    with FileLock(tmp_path / ".seed-1.lock"), pytest.raises(RuntimeError, match=r"another process is at this run"):
+        study.run(settings(seed=1), folder)
+    assert not folder.exists()
+
+
+def test_a_failed_run_leaves_no_folder_and_an_interrupted_one_goes_on(finished, tmp_path, monkeypatch):
+    """The third epoch is interrupted; the next call trains that one alone and ends with the same metrics."""
+    folder = tmp_path / "seed-1111"
+    epochs = []
+    original = study.fit.__globals__["_train_epoch"]
+
+    def interrupted(*arguments):
+        epochs.append(arguments[8])
+        if epochs == [1, 2, 3]:
+            raise KeyboardInterrupt
+        return original(*arguments)
+
+    monkeypatch.setitem(study.fit.__globals__, "_train_epoch", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        study.run(settings(), folder)
+    assert not folder.exists()
+    run = study.run(settings(), folder)
+    assert epochs == [1, 2, 3, 3]
+    assert run.metrics == finished[1].metrics
+    assert not records.unfinished_folder(folder).exists()
+
+
+def test_the_state_of_other_settings_is_not_gone_on_with(tmp_path, monkeypatch):
+    folder = tmp_path / "seed-1111"
+    original = records.write_run
+    monkeypatch.setattr(records, "write_run", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    with pytest.raises(KeyboardInterrupt):
+        study.run(settings(), folder)
+    monkeypatch.setattr(records, "write_run", original)
+    run = study.run(settings(**{"training.max_epochs": 2}), folder)
+    assert len(run.history) == 2
+
+
+@pytest.mark.parametrize("variant", ["no_alignment", "no_label_generation"])
+def test_variants_leave_out_what_they_say(variant, tmp_path):
+    run = study.run(settings(variant), tmp_path / "seed-1111")
+    aligned = "loss_alignment_audio_vision" in run.history
+    assert aligned == (variant != "no_alignment")
+    assert bool(len(run.labels)) == (variant != "no_label_generation")
+    tasks = {"multimodal"} if variant == "no_label_generation" else {"multimodal", "text", "audio", "vision"}
+    assert set(run.metrics["test"]) == tasks
+
+
+def test_a_pair_that_the_data_lack_is_refused(tmp_path, real_data):
+    config = resolve(
+        "mmmo_audio_vision",
+        features=str(real_data("mmmo_audio_vision")),
+        overrides={"objective.alignment": {"text-audio": 1}},
+    )
+    with pytest.raises(ValueError, match=r"got a pair with \['text'\], expected pairs of .*\['audio', 'vision'\]"):
+        study.run(config, tmp_path / "seed-1111")
+    assert not (tmp_path / "seed-1111").exists()
+
+
+def test_real_frames_train_through_the_lstms_without_a_text_encoder(tmp_path, real_data, monkeypatch):
+    monkeypatch.setattr("msa_core.model.load_text_encoder", lambda _: pytest.fail("a text encoder was built"))
+    config = resolve(
+        "mmmo_audio_vision", features=str(real_data("mmmo_audio_vision")), overrides={"training.max_epochs": 3}
+    )
+    run = study.run(config, tmp_path / "seed-1111")
+    assert set(run.metrics["test"]) == {"multimodal", "audio", "vision"}
+    assert run.history["loss_alignment_audio_vision"].notna().all()
+    assert run.provenance["data"]["sha256"] == config.dataset.known_sha256["mmmo_audio_vision"]
+
+
+def test_real_text_trains_through_minilm(tmp_path, real_data):
+    config = resolve(
+        "mosi_text_audio", features=str(real_data("mosi_text_audio")), overrides={"training.max_epochs": 1}
+    )
+    run = study.run(config, tmp_path / "seed-1111")
+    assert set(run.metrics["test"]) == {"multimodal", "text", "audio"}
+    assert run.metrics["test"]["multimodal"]["mae"] < 1.2  # the median alone has 1.4: the pretrained text was read

@@ -1,0 +1,239 @@
+"""The loop, on planted data small enough for seconds."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from msa_core.alignment import AlignmentLoss
+from msa_core.config import GroupsConfig, ModelConfig, TrainingConfig
+from msa_core.data import batches, planted_features
+from msa_core.labels import UnimodalLabelGenerator
+from msa_core.metrics import regression_metrics
+from msa_core.model import MSAOutput, build_model
+from msa_core.objective import MultiTaskLoss
+from msa_core.training import _parameter_groups, encodings, evaluate, fit, predict
+
+
+@pytest.fixture(scope="module")
+def data():
+    return planted_features(num_train=46, num_valid=20, num_test=20)
+
+
+def config(**changes):
+    return TrainingConfig(**{"batch_size": 8, "max_epochs": 3, "groups": GroupsConfig(), **changes})
+
+
+def parts(train, alignment=True):
+    torch.manual_seed(0)
+    model = build_model(ModelConfig(), train)
+    generator = UnimodalLabelGenerator(len(train), model.feature_widths, train.label_bound)
+    return model, MultiTaskLoss(AlignmentLoss([("audio", "vision")]) if alignment else None), generator
+
+
+def trained(data, settings, **arguments):
+    model, objective, generator = parts(data["train"])
+    return model, fit(model, objective, data["train"], data["valid"], settings, generator, **arguments)
+
+
+def test_history_and_trajectories_hold_what_they_promise(data):
+    _, fitted = trained(data, config())
+    assert list(fitted.history["epoch"]) == [1, 2, 3]
+    terms = {"loss_multimodal", "loss_text", "loss_audio", "loss_vision", "loss_alignment_audio_vision", "loss_total"}
+    rates = {f"learning_rate_{group}" for group in ("text", "audio", "vision", "rest")}
+    assert terms | rates | {"seconds", "valid_mae", "valid_corr"} <= set(fitted.history)
+    assert (
+        fitted.history.loc[0, ["loss_text", "loss_audio", "loss_vision"]] == 0
+    ).all()  # labels are y: weight tanh(0)
+    assert (fitted.history.loc[2, ["loss_text", "loss_audio", "loss_vision"]] > 0).all()
+    start = fitted.trajectories.query("epoch == 0")
+    assert list(start["id"]) == data["train"].ids
+    for task in ("multimodal", "text", "audio", "vision"):
+        np.testing.assert_array_equal(start[task], data["train"].labels)
+    end = fitted.trajectories.query("epoch == 3")
+    np.testing.assert_array_equal(end["multimodal"], data["train"].labels)
+    assert not np.allclose(end["audio"], data["train"].labels)
+
+
+def test_total_is_the_sum_of_its_terms(data):
+    _, fitted = trained(data, config())
+    names = ["loss_multimodal", "loss_text", "loss_audio", "loss_vision", "loss_alignment_audio_vision"]
+    np.testing.assert_allclose(fitted.history[names].sum(axis=1), fitted.history["loss_total"], rtol=1e-5)
+
+
+def test_training_learns(data):
+    model, objective, _ = parts(data["train"], alignment=False)
+    settings = config(max_epochs=25, patience=25, groups=GroupsConfig(**{"text": {"learning_rate": 1e-3}}))
+    fitted = fit(model, objective, data["train"], data["valid"], settings)
+    median = np.median(data["train"].labels)
+    trivial = np.abs(data["train"].labels.numpy() - median).mean()
+    assert fitted.history["loss_multimodal"].iloc[-1] < 0.6 * trivial
+
+
+def test_the_same_seed_gives_the_same_bits_and_another_one_does_not(data):
+    runs = [trained(data, config(), seed=seed) for seed in (1, 1, 2)]
+    first, again, other = (predict(model, data["test"])["multimodal"] for model, _ in runs)
+    np.testing.assert_array_equal(first, again)
+    assert not np.array_equal(first, other)
+    columns = [column for column in runs[0][1].history if column != "seconds"]
+    assert runs[0][1].history[columns].equals(runs[1][1].history[columns])
+
+
+@pytest.mark.filterwarnings("ignore:constant predictions")  # a rate this high may stun the model for an epoch
+def test_the_best_weights_are_kept_and_belong_to_the_best_epoch(data):
+    settings = config(max_epochs=8, groups=GroupsConfig(**{"rest": {"learning_rate": 0.05}}))  # a bumpy road
+    model, fitted = trained(data, settings)
+    found = evaluate(model, data["valid"], "mosi")["multimodal"]["mae"]
+    assert fitted.best_epoch == fitted.history["valid_mae"].argmin() + 1
+    assert found == fitted.history["valid_mae"].min()
+    assert fitted.best_epoch < 8, "the last epoch was the best: nothing was tested"
+
+
+@pytest.mark.filterwarnings("ignore:constant predictions")
+def test_early_stopping_waits_for_patience_and_no_longer(data):
+    settings = config(max_epochs=30, patience=2, groups=GroupsConfig(**{"rest": {"learning_rate": 0.05}}))
+    _, fitted = trained(data, settings)
+    assert len(fitted.history) == fitted.best_epoch + 2 < 30
+
+
+def test_an_interrupted_run_goes_on_as_if_nothing_had_happened(data, tmp_path):
+    whole_model, whole = trained(data, config(max_epochs=5))
+    state = tmp_path / "state.pt"
+    trained(data, config(max_epochs=3, state_every=3), state_file=state)
+    torch.manual_seed(999)  # whatever the new process does first
+    resumed_model, resumed = trained(data, config(max_epochs=5, state_every=3), state_file=state)
+    columns = [column for column in whole.history if column != "seconds"]
+    assert resumed.history[columns].equals(whole.history[columns])
+    assert resumed.trajectories.equals(whole.trajectories)
+    for ours, theirs in zip(resumed_model.state_dict().values(), whole_model.state_dict().values(), strict=True):
+        assert torch.equal(ours, theirs)
+
+
+class Linear(nn.Module):
+    """A model whose gradient is known: predicts w times the number of frames."""
+
+    def __init__(self):
+        super().__init__()
+        self.head = nn.ParameterDict({"w": torch.tensor(0.5)})
+        self.tasks = ("multimodal",)
+
+    def forward(self, batch):
+        return MSAOutput({"multimodal": self.head["w"] * batch.lengths["audio"]}, {}, {})
+
+
+def test_accumulation_loses_no_last_window_and_weighs_every_sample_alike(data, monkeypatch):
+    """46 samples in 6 batches, 4 to a window: two steps, over 4 and 2 batches, each the mean over its samples."""
+    seen = []
+
+    class Recorder(torch.optim.Adam):
+        def step(self, closure=None):
+            seen.append(self.param_groups[0]["params"][0].grad.item())
+            return super().step(closure)
+
+    monkeypatch.setattr(torch.optim, "Adam", Recorder)
+    settings = config(accumulate=4, max_epochs=1, max_gradient_norm=1e9)
+    model, train = Linear(), data["train"]
+    order = list(batches(train, 8, shuffle_seed=5 * 100_003 + 1))
+    lengths = [batch.lengths["audio"].float() for batch in order]
+    labels = [batch.labels for batch in order]
+    fit(model, MultiTaskLoss(), train, data["valid"], settings, seed=5)
+    w, expected = 0.5, []
+    for window in (slice(0, 4), slice(4, 6)):
+        x, y = torch.cat(lengths[window]), torch.cat(labels[window])
+        expected.append(((w * x - y).sign() * x).mean().item())
+        w -= 1e-3 * np.sign(expected[-1])  # the size of Adam's first step is the learning rate
+    assert len(seen) == 2
+    np.testing.assert_allclose(seen, expected, rtol=1e-5)
+
+
+def test_gradients_are_clipped(data, monkeypatch):
+    norms = []
+    original = torch.optim.Adam.step
+
+    def step(self, *arguments):
+        grads = [p.grad for group in self.param_groups for p in group["params"] if p.grad is not None]
+        norms.append(torch.stack([grad.norm() for grad in grads]).norm().item())
+        return original(self, *arguments)
+
+    monkeypatch.setattr(torch.optim.Adam, "step", step)
+    trained(data, config(max_gradient_norm=0.01, max_epochs=1))
+    assert len(norms) == 6
+    assert max(norms) <= 0.01 * (1 + 1e-4)
+
+
+def test_parameter_groups(data):
+    model, _, _ = parts(data["train"])
+    objective = MultiTaskLoss(
+        AlignmentLoss([("text", "audio")], feature_dims={"text": 64, "audio": 32}, common_width=32)
+    )
+    groups = _parameter_groups(model, objective, GroupsConfig())
+    assert sum(len(group["params"]) for group in groups) == len([*model.parameters(), *objective.parameters()])
+    names = {id(p): name for name, p in [*model.named_parameters(), *objective.named_parameters()]}
+    for group in groups:
+        for parameter in group["params"]:
+            name = names[id(parameter)]
+            expected = name.split(".")[1] if name.startswith("encoders.") else "rest"
+            assert group["name"] == expected
+            bare = name.endswith(("bias", "bias_ih_l0", "bias_hh_l0")) or "LayerNorm" in name
+            assert group["weight_decay"] == (0.0 if bare else 0.001), name
+    assert {group["name"]: group["lr"] for group in groups} == {
+        "text": 5e-5,
+        "audio": 5e-3,
+        "vision": 5e-3,
+        "rest": 1e-3,
+    }
+
+
+def test_a_loss_that_is_not_finite_stops_with_its_name_epoch_and_batch(data):
+    spoilt = data["train"].labels.clone()
+    order = list(batches(data["train"], 8, shuffle_seed=1 * 100_003 + 1))
+    spoilt[order[2].index[0]] = torch.nan
+    model, objective, _ = parts(data["train"])
+    with pytest.raises(FloatingPointError, match=r"loss term multimodal.* not finite in epoch 1, batch 3"):
+        fit(model, objective, replace(data["train"], labels=spoilt), data["valid"], config(), seed=1)
+
+
+def test_the_spoilt_term_is_the_one_named(data):
+    model, objective, generator = parts(data["train"])
+    with torch.no_grad():
+        model.heads["audio"].out.bias.fill_(torch.inf)
+    with pytest.raises(FloatingPointError, match=r"loss term audio is not finite in epoch 1, batch 1"):
+        fit(model, objective, data["train"], data["valid"], config(), generator)
+
+
+def test_predictions_that_are_not_finite_are_refused(data):
+    model, _, _ = parts(data["train"])
+    with torch.no_grad():
+        model.heads["audio"].out.bias.fill_(torch.nan)
+    with pytest.raises(FloatingPointError, match=r"predictions of audio on test are not finite"):
+        predict(model, data["test"])
+
+
+def test_predictions_are_in_the_order_of_the_split(data):
+    model, _, _ = parts(data["train"])
+    model.eval()
+    predicted = predict(model, data["test"])["multimodal"]
+    alone = [model(data["test"].batch(torch.tensor([i]))).predictions["multimodal"].item() for i in range(20)]
+    np.testing.assert_allclose(predicted, alone, rtol=1e-4, atol=1e-5)
+    assert encodings(model, data["test"])["vision"].shape == (20, 32)
+
+
+def test_evaluation_is_the_metrics_of_the_predictions(data):
+    model, _, _ = parts(data["train"])
+    found = evaluate(model, data["test"], "mosi")
+    for task, predicted in predict(model, data["test"]).items():
+        assert found[task] == regression_metrics(predicted, data["test"].labels, "mosi")
+
+
+def test_a_run_in_bfloat16_follows_one_in_float32(data):
+    _, wide = trained(data, config())
+    model, narrow = trained(data, config(precision="bf16"))
+    # bfloat16 has 8 bits of mantissa: 1 part in 256 in each activation.
+    np.testing.assert_allclose(narrow.history["valid_mae"], wide.history["valid_mae"], rtol=0.05)
+    assert all(parameter.dtype == torch.float32 for parameter in model.parameters())
+    _, again = trained(data, config())
+    assert again.history["valid_mae"].equals(
+        wide.history["valid_mae"]
+    )  # one fit's precision does not leak into the next
