@@ -167,7 +167,9 @@ def label_histograms(labels: pd.DataFrame, label_bound: float) -> Figure:
     figure, axes = _panels(len(SPLITS), height=2.8, sharey=True)
     for axis, split in zip(axes, SPLITS, strict=True):
         values = labels.loc[labels["split"] == split, "label"]
-        sns.histplot(values, stat="proportion", bins=np.linspace(-label_bound, label_bound, 22), ax=axis, color="C0")
+        # Bins of a fifteenth of H, centred on zero: MOSI's labels come in steps of 0.2, one a bin.
+        bins = np.linspace(-label_bound, label_bound, 31 + 1) * (31 / 30)
+        sns.histplot(values, stat="proportion", bins=bins, ax=axis, color="C0", linewidth=0.3)
         axis.set(title=f"{split} (n = {len(values)})", xlabel="label", ylabel="share of samples")
     return figure
 

@@ -4,9 +4,9 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
+from test_tables import long
 
 from msa_core import plots
-from test_tables import long
 
 
 @pytest.fixture(autouse=True)

@@ -1,0 +1,66 @@
+"""What the README says is what the files hold and what the code does."""
+
+import re
+
+import pytest
+import torch
+from torch import nn
+
+from msa_core import paths
+
+README = (paths.ROOT / "README.md").read_text()
+
+
+def test_the_main_table_is_the_generated_one():
+    shown = re.search(r"<!-- results/tables/main.md -->\n(.*?)<!-- end -->", README, re.DOTALL)
+    assert shown is not None
+    assert shown[1].strip() == (paths.TABLES / "main.md").read_text().strip()
+
+
+def test_every_file_it_points_to_is_there():
+    targets = re.findall(r"\]\(([^)#:]+)\)", README)
+    assert "figures/main.png" in targets
+    assert [target for target in targets if not (paths.ROOT / target).exists()] == []
+
+
+def test_the_example_for_other_models_runs_and_is_short():
+    """Run as printed, with a small model of the reader's own: it trains, and the labels leave y."""
+    (example,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    assert (
+        len([line for line in example.splitlines() if line.strip() and not line.startswith(("import", "from"))]) <= 10
+    )
+    torch.manual_seed(0)
+    y = torch.linspace(-3, 3, 64)
+    x = {"audio": y[:, None] + torch.randn(64, 6), "vision": y[:, None] + torch.randn(64, 6)}
+    encoders = nn.ModuleDict({name: nn.Linear(6, 8) for name in x})
+    heads = nn.ModuleDict({name: nn.Linear(8 if name in x else 16, 1) for name in ("multimodal", *x)})
+
+    def model(index):
+        features = {name: encoders[name](x[name][index]).tanh() for name in x}
+        features["multimodal"] = torch.cat(list(features.values()), dim=1)
+        return features, {name: heads[name](feature).squeeze(1) for name, feature in features.items()}
+
+    optimizer = torch.optim.Adam([*encoders.parameters(), *heads.parameters()], lr=0.01)
+    losses = []
+
+    class Recorder:
+        zero_grad = staticmethod(optimizer.zero_grad)
+
+        @staticmethod
+        def step():
+            optimizer.step()
+            losses.append(names["loss"].item())
+
+    names = {"y": y, "model": model, "optimizer": Recorder, "epochs": 8}
+    exec(example, names)
+    everyone = torch.arange(64)
+    assert not torch.allclose(names["labels"].labels("audio", everyone), y)
+    torch.testing.assert_close(names["labels"].labels("multimodal", everyone), y)
+    assert sum(losses[-4:]) < sum(losses[:4])
+
+
+@pytest.mark.parametrize("command", ["make study", "make test", "make lab", "make check"])
+def test_the_commands_it_names_are_targets(command):
+    assert f"`{command}`" in README or f"{command}\n" in README
+    target = command.removeprefix("make ")
+    assert re.search(rf"^{target}:", (paths.ROOT / "Makefile").read_text(), re.MULTILINE)
