@@ -1,0 +1,226 @@
+"""Oracles: plain Python lists and numpy slices of the source; batches are compared with the rows they came from."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from msa_core.data import Batch, FeatureSet, Ragged, batches
+from msa_core.data.features import number_of_batches
+
+WIDTHS = {"audio": 3, "vision": 2}
+sizes = st.integers(1, 40)
+batch_sizes = st.integers(1, 12)
+seeds = st.integers(0, 2**32 - 1)
+max_frames = st.none() | st.integers(1, 9)
+
+
+def make_features(size=9, seed=0, modalities=("text", "audio", "vision"), scaled=False, max_frames=None, longest=9):
+    """A split and its source: modality -> list of numpy arrays, none holding a zero, so that padding is told apart."""
+    rng = np.random.default_rng(seed)
+    source = {}
+    for modality in modalities:
+        lengths = rng.integers(1, longest + 1, size)
+        if modality == "text":
+            source[modality] = [rng.integers(1, 1000, length) for length in lengths]
+        else:
+            source[modality] = [rng.uniform(1, 9, (n, WIDTHS[modality])).astype(np.float32) for n in lengths]
+    scaling = {m: (torch.full((WIDTHS[m],), 10.0), torch.full((WIDTHS[m],), 4.0)) for m in WIDTHS if m in modalities}
+    features = FeatureSet(
+        split="train",
+        ids=[f"clip-{i}" for i in range(size)],
+        labels=torch.from_numpy(rng.uniform(-3, 3, size).astype(np.float32)),
+        label_bound=3.0,
+        sequences={m: Ragged.of([torch.from_numpy(s) for s in sequences]) for m, sequences in source.items()},
+        scaling=scaling if scaled else {},
+        max_frames=max_frames,
+    )
+    return features, source
+
+
+def order_of(features, batch_size, shuffle_seed=None):
+    return torch.cat([batch.index for batch in batches(features, batch_size, shuffle_seed)]).tolist()
+
+
+# --- Ragged -----------------------------------------------------------------------------------------------------------
+
+
+@given(st.lists(st.integers(0, 5), min_size=1, max_size=8), st.integers(0, 3), st.data())
+def test_ragged_round_trip(lengths, width, data):
+    shape = (width,) if width else ()  # token ids have no width
+    sequences = [data.draw(arrays(np.float32, (n, *shape), elements=st.floats(width=32))) for n in lengths]
+    ragged = Ragged.of([torch.from_numpy(sequence) for sequence in sequences])
+    assert len(ragged) == len(sequences)
+    assert ragged.lengths.tolist() == lengths
+    assert ragged.offsets.tolist() == [0, *np.cumsum(lengths)]
+    assert ragged.offsets.dtype == ragged.lengths.dtype == torch.int64
+    assert ragged.values.shape == (sum(lengths), *shape)
+    for i, sequence in enumerate(sequences):
+        np.testing.assert_array_equal(ragged[i], sequence)
+
+
+def test_ragged_keeps_token_ids_whole():
+    large = 2**40 + 1  # neither float32 nor int32 holds it
+    assert Ragged.of([torch.tensor([large]), torch.tensor([7, 8])])[0].tolist() == [large]
+
+
+def test_ragged_iterates_and_ends():
+    ragged = Ragged.of([torch.tensor([1, 2]), torch.tensor([3])])
+    assert [sequence.tolist() for sequence in ragged] == [[1, 2], [3]]
+    with pytest.raises(IndexError):
+        ragged[2]
+
+
+# --- FeatureSet and Batch ---------------------------------------------------------------------------------------------
+
+
+def test_batch_by_hand():
+    features = FeatureSet(
+        split="train",
+        ids=["a", "b", "c"],
+        labels=torch.tensor([1.0, -2.0, 0.5]),
+        label_bound=3.0,
+        sequences={
+            "text": Ragged.of([torch.tensor([5, 6, 7]), torch.tensor([8]), torch.tensor([9, 4])]),
+            "audio": Ragged.of([torch.tensor([[1.0, 2.0]]), torch.tensor([[3.0, 4.0], [5.0, 6.0]]), torch.ones(3, 2)]),
+        },
+        scaling={"audio": (torch.tensor([1.0, 2.0]), torch.tensor([2.0, 4.0]))},
+    )
+    batch = features.batch(torch.tensor([1, 0]))
+    assert batch.index.tolist() == [1, 0]
+    assert batch.labels.tolist() == [-2.0, 1.0]
+    assert batch.sequences["text"].tolist() == [[8, 0, 0], [5, 6, 7]]
+    assert batch.sequences["audio"].tolist() == [[[1.0, 0.5], [2.0, 1.0]], [[0.0, 0.0], [0.0, 0.0]]]
+    assert {modality: lengths.tolist() for modality, lengths in batch.lengths.items()} == {
+        "text": [1, 3],
+        "audio": [2, 1],
+    }
+    assert (len(batch), len(features), features.modalities) == (2, 3, ("text", "audio"))
+
+
+@given(sizes, seeds, max_frames, st.booleans(), st.data())
+def test_batch_equals_its_source_rows(size, seed, max_frames, scaled, data):
+    features, source = make_features(size, seed, scaled=scaled, max_frames=max_frames)
+    index = data.draw(st.lists(st.integers(0, size - 1), min_size=1, max_size=10))
+    batch = features.batch(torch.tensor(index))
+    np.testing.assert_array_equal(batch.labels, features.labels.numpy()[index])
+    for modality, sequences in source.items():
+        limit = max_frames if modality != "text" else None
+        rows = [sequences[i][:limit] for i in index]
+        if scaled and modality != "text":
+            rows = [(row - np.float32(10)) / np.float32(4) for row in rows]
+        padded = batch.sequences[modality]
+        assert batch.lengths[modality].tolist() == [len(row) for row in rows]
+        assert padded.shape[1] == max(len(row) for row in rows)
+        assert padded.dtype == (torch.int64 if modality == "text" else torch.float32)
+        for got, row in zip(padded.numpy(), rows, strict=True):
+            np.testing.assert_array_equal(got[: len(row)], row)
+            assert not got[len(row) :].any()
+
+
+@pytest.mark.parametrize("limit", [None, 1, 4, 100])
+def test_lengths_are_those_of_the_batches(limit):
+    features, source = make_features(max_frames=limit)
+    everything = features.batch(torch.arange(len(features)))
+    for modality, sequences in source.items():
+        whole = np.array([len(sequence) for sequence in sequences])
+        expected = whole if modality == "text" or limit is None else np.minimum(whole, limit)
+        np.testing.assert_array_equal(features.lengths(modality), expected)
+        np.testing.assert_array_equal(everything.lengths[modality], expected)
+
+
+def test_batching_leaves_the_split_as_it_was():
+    features, source = make_features(scaled=True, max_frames=2)
+    list(batches(features, 4, shuffle_seed=1))
+    for modality, sequences in source.items():
+        np.testing.assert_array_equal(features.sequences[modality].values, np.concatenate(sequences))
+
+
+def test_batch_moves_to_a_device_but_its_lengths_stay():
+    batch = make_features()[0].batch(torch.tensor([2, 0]))
+    moved = batch.to("meta")
+    assert isinstance(moved, Batch)
+    on_device = [moved.index, moved.labels, *moved.sequences.values()]
+    assert {tensor.device.type for tensor in on_device} == {"meta"}
+    assert {tensor.device.type for tensor in moved.lengths.values()} == {"cpu"}
+    assert {m: s.shape for m, s in moved.sequences.items()} == {m: s.shape for m, s in batch.sequences.items()}
+    assert batch.index.device.type == "cpu"
+
+
+# --- batches ----------------------------------------------------------------------------------------------------------
+
+
+@given(sizes, batch_sizes, st.none() | seeds, seeds)
+def test_every_sample_once_in_batches_of_like_size(size, batch_size, shuffle_seed, seed):
+    features, _ = make_features(size, seed)
+    chunks = [batch.index.tolist() for batch in batches(features, batch_size, shuffle_seed)]
+    assert sorted(i for chunk in chunks for i in chunk) == list(range(size))
+    lengths = [len(chunk) for chunk in chunks]
+    assert max(lengths) <= batch_size
+    assert max(lengths) - min(lengths) <= 1
+    assert len(chunks) == number_of_batches(features, batch_size) == -(-size // batch_size)
+
+
+@given(sizes, batch_sizes, seeds, seeds, st.booleans())
+def test_order_is_made_from_the_seed_alone(size, batch_size, shuffle_seed, other, scaled):
+    features, _ = make_features(size, 0, scaled=scaled)
+    torch.manual_seed(other)
+    first = order_of(features, batch_size, shuffle_seed)
+    state = torch.get_rng_state()
+    assert order_of(features, batch_size, shuffle_seed) == first
+    assert torch.equal(torch.get_rng_state(), state)  # and the global generator is not touched
+
+
+@pytest.mark.parametrize("batch_size", [1, 8, 16])
+def test_different_seeds_give_different_orders(batch_size):
+    features, _ = make_features(64)
+    orders = {tuple(order_of(features, batch_size, seed)) for seed in range(20)}
+    assert len(orders) == 20
+    assert tuple(order_of(features, batch_size)) not in orders
+
+
+def test_seeds_change_who_is_batched_with_whom():
+    """With two pools of 25 batches and no two lengths alike, it is the pools that make the groups random."""
+    features = replace(
+        make_features(200, modalities=("audio",))[0],
+        sequences={"audio": Ragged.of([torch.ones(length, 1) for length in range(1, 201)])},
+    )
+    groups = [{frozenset(b.index.tolist()) for b in batches(features, 4, shuffle_seed=seed)} for seed in (0, 1)]
+    assert len(groups[0] & groups[1]) < 10  # of 50
+
+
+@pytest.mark.parametrize("modalities", [("text", "audio"), ("audio", "vision"), ("vision",)])
+def test_without_a_seed_longest_first(modalities):
+    features, source = make_features(30, modalities=modalities)
+    lengths = np.array([len(sequence) for sequence in source[modalities[0]]])
+    expected = sorted(range(30), key=lambda i: -lengths[i])  # Python's sort is stable too
+    assert order_of(features, 7) == expected
+
+
+def test_longest_first_is_by_the_lengths_in_use():
+    features, _ = make_features(30, modalities=("audio",), max_frames=1)
+    assert order_of(features, 7) == list(range(30))  # all alike, so the split's own order
+
+
+@pytest.mark.parametrize("shuffle_seed", [0, 1, 2])
+def test_shuffled_batches_are_of_like_length(shuffle_seed):
+    """Far less padding than batches drawn at random would have, with lengths that are spread evenly over 1..60."""
+    features, source = make_features(400, modalities=("audio",), longest=60)
+    lengths = np.array([len(sequence) for sequence in source["audio"]])
+    rng = np.random.default_rng(shuffle_seed)
+
+    def padding(groups):
+        return sum(lengths[group].max() * len(group) - lengths[group].sum() for group in groups)
+
+    ours = padding([batch.index.numpy() for batch in batches(features, 8, shuffle_seed)])
+    assert ours < 0.25 * padding(np.array_split(rng.permutation(400), 50))
+
+
+def test_shuffled_batches_come_in_no_order_of_length():
+    features, _ = make_features(200, modalities=("audio",), longest=60)  # one pool
+    longest = [int(batch.lengths["audio"].max()) for batch in batches(features, 8, shuffle_seed=0)]
+    assert abs(np.corrcoef(np.arange(len(longest)), longest)[0, 1]) < 0.5  # 1 or -1 if sorted
