@@ -28,6 +28,7 @@ class Ragged:
         return len(self.offsets) - 1
 
     def __getitem__(self, i: int) -> Tensor:
+        i = range(len(self))[i]  # from the end, if negative; IndexError, if beyond
         return self.values[self.offsets[i] : self.offsets[i + 1]]
 
     @property

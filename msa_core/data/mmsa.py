@@ -5,6 +5,7 @@ import json
 import logging
 import os
 import pickle
+import shutil
 import tempfile
 from collections import OrderedDict
 from itertools import pairwise
@@ -14,7 +15,7 @@ from typing import Any, NoReturn
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
@@ -72,6 +73,8 @@ def load_features(
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such feature file; README.md says where the data sets' files come from")
+    if max_tokens < 3 or (max_frames is not None and max_frames < 1):
+        raise ValueError(f"got max_tokens {max_tokens}, max_frames {max_frames}, expected at least 3 and 1 (or None)")
     cache = Path(cache_folder or path.parent) / f"{path.name}.cache"
     if not _is_current(cache, path, label_bound):
         _write_cache(cache, path, label_bound)
@@ -89,13 +92,15 @@ def load_features(
         }
         features = {}
         for split in SPLITS:
+            ids = _unpack_strings(ragged(f"{split}/id"))
             raw_text = _unpack_strings(ragged(f"{split}/raw_text")) if f"{split}/raw_text/values" in names else None
             sequences = {}
             if tokenizer is not None and raw_text is not None:
                 encoded = tokenizer(raw_text, truncation=True, max_length=max_tokens)["input_ids"]
                 sequences["text"] = Ragged.of([torch.tensor(ids) for ids in encoded])
             elif tokenizer is not None and f"{split}/text_bert/values" in names:
-                sequences["text"] = _bert_tokens(ragged(f"{split}/text_bert"), tokenizer, max_tokens, path)
+                where = f"{path}: split {split!r}"
+                sequences["text"] = _bert_tokens(ragged(f"{split}/text_bert"), tokenizer, max_tokens, where, ids)
             for modality in FRAME_MODALITIES:
                 if f"{split}/{modality}/values" in names:
                     sequences[modality] = ragged(f"{split}/{modality}")
@@ -103,7 +108,7 @@ def load_features(
                 raise ValueError(f"{path}: got text as the only modality and no tokenizer to read it; pass a tokenizer")
             features[split] = FeatureSet(
                 split=split,
-                ids=_unpack_strings(ragged(f"{split}/id")),
+                ids=ids,
                 labels=stored.get_tensor(f"{split}/labels"),
                 label_bound=label_bound,
                 sequences=sequences,
@@ -144,25 +149,44 @@ def _latin1(text: str, encoding: str) -> bytes:
     return text.encode("latin1")
 
 
+class _Sealed:
+    """Calls a Python function or class, and has nothing that a pickle could set on it for later."""
+
+    __slots__ = ("_function",)
+    _function: Any
+
+    def __init__(self, function: Any) -> None:
+        object.__setattr__(self, "_function", function)
+
+    def __call__(self, *arguments: Any) -> Any:
+        return self._function(*arguments)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        raise AttributeError(f"a pickle tried to set {name!r}")
+
+
 # numpy's own rebuilding functions, whatever module this numpy keeps them in.
 _RECONSTRUCT: Any = np.empty(0).__reduce__()[0]
 _SCALAR: Any = np.float64(0).__reduce__()[0]
 _FROM_BUFFER: Any = np.empty(1).__reduce_ex__(5)[0]
+_PLAIN_TYPES = (dict, list, tuple, set, frozenset, bytes, bytearray)
 _ALLOWED: dict[tuple[str, str], Any] = {
     **{(f"numpy.{core}.multiarray", "_reconstruct"): _RECONSTRUCT for core in ("core", "_core")},
     **{(f"numpy.{core}.multiarray", "scalar"): _SCALAR for core in ("core", "_core")},
-    **{(f"numpy.{core}.numeric", "_frombuffer"): _FROM_BUFFER for core in ("core", "_core")},
+    **{(f"numpy.{core}.numeric", "_frombuffer"): _Sealed(_FROM_BUFFER) for core in ("core", "_core")},
     ("numpy", "ndarray"): np.ndarray,
     ("numpy", "dtype"): np.dtype,
     ("collections", "OrderedDict"): OrderedDict,
-    ("_codecs", "encode"): _latin1,
-    **{("builtins", plain.__name__): plain for plain in (dict, list, tuple, set, frozenset, bytes, bytearray)},
-    ("pandas._libs.arrays", "__pyx_unpickle_NDArrayBacked"): _PandasStrings,
+    ("_codecs", "encode"): _Sealed(_latin1),
+    # "__builtin__" is how protocol 2 spells it.
+    **{(module, plain.__name__): plain for module in ("builtins", "__builtin__") for plain in _PLAIN_TYPES},
+    ("pandas._libs.arrays", "__pyx_unpickle_NDArrayBacked"): _Sealed(_PandasStrings),
     **{
-        (module, name): _PandasStrings
+        (module, name): _Sealed(_PandasStrings)
         for module in ("pandas", "pandas.arrays", "pandas.core.arrays.string_")
         for name in ("StringArray", "StringDtype")
     },
+    **{(module, "NA"): None for module in ("pandas", "pandas._libs.missing")},
 }
 
 
@@ -184,7 +208,7 @@ def _read_pickle(path: Path) -> dict[str, dict[str, Any]]:
             return _PlainUnpickler(file).load()
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
-    except (pickle.UnpicklingError, EOFError, AttributeError, IndexError, KeyError, TypeError) as error:
+    except Exception as error:  # bytes that are no pickle can fail in any way
         raise ValueError(
             f"{path}: got a file that is no whole pickle ({type(error).__name__}: {error}), expected a feature file; "
             "the download may have broken off: compare its SHA-256"
@@ -199,25 +223,22 @@ class _Split:
 
     def __init__(self, path: Path, name: str, fields: Any) -> None:
         self.path, self.name = path, name
+        self.ids: list[str] = []
         if not isinstance(fields, dict):
             self.fail("", got=type(fields).__name__, expected="a dict of fields", remedy="see load_features")
         self.fields = fields
         for required in ("id", "regression_labels"):
             if required not in fields:
-                self.fail(required, got=f"only {sorted(fields)}", expected="the field", remedy="add it to the file")
-        self.ids = [str(i) for i in _as_list(fields["id"])]
-        for field in (
-            "raw_text",
-            "text_bert",
-            "audio",
-            "vision",
-            *UNIMODAL_LABEL_FIELDS.values(),
-            "regression_labels",
-        ):
-            if field in fields and len(_as_list(fields[field])) != len(self.ids):
+                there = sorted(map(str, fields))
+                self.fail(required, got=f"only {there}", expected="the field", remedy="add it to the file")
+        self.ids = [str(i) for i in self.entries("id", str | int | np.integer, "a string")]
+        if not self.ids:
+            self.fail("id", got="no samples", expected="at least one", remedy="give every split its samples")
+        for field in ("raw_text", "text_bert", *FRAME_MODALITIES, *UNIMODAL_LABEL_FIELDS.values(), "regression_labels"):
+            if field in fields and len(self.entries(field)) != len(self.ids):
                 self.fail(
                     field,
-                    got=f"{len(_as_list(fields[field]))} entries",
+                    got=f"{len(self.entries(field))} entries",
                     expected=f"{len(self.ids)}, one for each id",
                     remedy="write the file again with one entry a sample",
                 )
@@ -227,46 +248,94 @@ class _Split:
         which = f", id {self.ids[sample]!r}" if sample is not None else ""
         raise ValueError(f"{self.path}: split {self.name!r}{where}{which}: got {got}, expected {expected}; {remedy}")
 
-    def labels(self, field: str, bound: float) -> Tensor:
-        labels = np.asarray(self.fields[field], dtype=np.float32).reshape(-1)
-        wrong = ~(np.abs(labels) <= bound)  # also true of nan
-        if wrong.any():
-            first = int(wrong.argmax())
+    def entries(self, field: str, kind: Any = object, named: str = "") -> Any:
+        """A field's values as they are, one a sample, each of a kind."""
+        values = self.fields[field]
+        values = values.values if isinstance(values, _PandasStrings) else values
+        if not isinstance(values, list | tuple | np.ndarray) or getattr(values, "ndim", 1) == 0:
+            self.fail(field, got=type(values).__name__, expected="a list or an array", remedy="give one entry a sample")
+        for sample, value in enumerate(values if kind is not object else ()):
+            if not isinstance(value, kind):
+                which = sample if len(self.ids) == len(values) else None
+                self.fail(field, got=f"{value!r}", expected=named, remedy="mend the file", sample=which)
+        return values
+
+    def numbers(self, field: str, shape: str) -> NDArray:
+        """A field as an array of numbers; `shape` is what is expected, such as "(N, T, D)"."""
+        dimensions = shape.count(",") + (not shape.endswith(",)"))
+        try:
+            array = np.asarray(self.entries(field))
+            array = array.astype(np.float64) if array.dtype == object else array
+        except (ValueError, TypeError):
+            expected = f"numbers, {shape}"
+            self.fail(field, got="values that make no array", expected=expected, remedy="write the field again")
+        if array.shape == (len(self.ids), 1) and dimensions == 1:
+            array = array[:, 0]
+        if array.dtype.kind not in "biuf" or array.ndim != dimensions:
             self.fail(
                 field,
-                got=f"label {labels[first]}",
-                expected=f"a finite one within ±{bound}",
-                remedy="mend the file, or set label_bound to the data set's own",
-                sample=first,
+                got=f"shape {array.shape} of {array.dtype}",
+                expected=f"numbers, {shape}",
+                remedy="write the field again; one vector a sample is a T of 1",
             )
-        return torch.from_numpy(labels.copy())
+        return array
 
-    def text_bert(self) -> NDArray:
-        tokens = np.asarray(self.fields["text_bert"])
-        if tokens.ndim != 3 or tokens.shape[1] != 3:
-            self.fail(
-                "text_bert",
-                got=f"shape {tokens.shape}",
-                expected="(N, 3, T): ids, mask, types",
-                remedy="write the field again",
-            )
-        return tokens
+    def labels(self, field: str, bound: float) -> Tensor:
+        labels = self.numbers(field, "(N,)").astype(np.float32)
+        self.refuse(
+            field,
+            ~(np.abs(labels) <= bound),  # also true of nan
+            [f"label {label}" for label in labels],
+            expected=f"a finite one within ±{bound}",
+            remedy="mend the file, or set label_bound to the data set's own",
+        )
+        return torch.from_numpy(labels)
+
+    def refuse(self, field: str, wrong: NDArray, got: list[str], expected: str, remedy: str) -> None:
+        """Fail at the first sample of which `wrong` is true, showing what was got of it."""
+        if wrong.any():
+            first = int(wrong.argmax())
+            self.fail(field, got=got[first], expected=expected, remedy=remedy, sample=first)
+
+    def lengths(self, field: str, lengths: NDArray, longest: int) -> NDArray:
+        """Lengths (N,), each a whole number within 1..T."""
+        if lengths.shape != (len(self.ids),):
+            expected = f"({len(self.ids)},)"
+            self.fail(field, got=f"shape {lengths.shape}", expected=expected, remedy="give one length a sample")
+        self.refuse(
+            field,
+            ~((lengths >= 1) & (lengths <= longest)) | (lengths != np.floor(lengths)),
+            [f"length {length}" for length in lengths],
+            expected=f"a whole number within 1..{longest}, the frames there are",
+            remedy="drop samples of no length, or mend their lengths",
+        )
+        return lengths.astype(np.int64)
+
+    def text_bert(self) -> tuple[NDArray, NDArray]:
+        """Padded token ids (N, T) and lengths (N,)."""
+        tokens = self.numbers("text_bert", "(N, 3, T)")
+        if tokens.shape[1] != 3:
+            expected = "(N, 3, T): ids, mask, types"
+            self.fail("text_bert", got=f"shape {tokens.shape}", expected=expected, remedy="write the field again")
+        mask = tokens[:, 1] != 0
+        lengths = self.lengths("text_bert", mask.sum(axis=1), tokens.shape[2])
+        self.refuse(
+            "text_bert",
+            (mask != (np.arange(tokens.shape[2]) < lengths[:, None])).any(axis=1),
+            [f"the mask {row}" for row in mask.astype(int)],
+            expected="a mask of ones and then zeros",
+            remedy="write the field again",
+        )
+        return tokens[:, 0], lengths
 
     def frames(self, modality: str) -> tuple[NDArray, NDArray]:
         """Padded frames (N, T, D) and lengths (N,), each within 1..T."""
-        frames = np.asarray(self.fields[modality])
-        if frames.ndim != 3:
-            self.fail(
-                modality,
-                got=f"shape {frames.shape}",
-                expected="(N, T, D)",
-                remedy="give a T of 1 to one vector a sample",
-            )
+        frames = self.numbers(modality, "(N, T, D)")
         field = f"{modality}_lengths"
         if field in self.fields:
-            lengths = np.asarray(_as_list(self.fields[field])).reshape(-1)
+            lengths = self.numbers(field, "(N,)")
         elif "text_bert" in self.fields:
-            field, lengths = "text_bert", self.text_bert()[:, 1].sum(axis=1)
+            field, lengths = "text_bert", self.text_bert()[1]
         else:
             self.fail(
                 field,
@@ -274,24 +343,7 @@ class _Split:
                 expected="the number of real frames of each sample",
                 remedy=f"add {field} to the file",
             )
-        if lengths.shape != (len(frames),):
-            self.fail(
-                field,
-                got=f"shape {lengths.shape}",
-                expected=f"({len(frames)},)",
-                remedy="give one length a sample",
-            )
-        wrong = ~((lengths >= 1) & (lengths <= frames.shape[1])) | (lengths != np.floor(lengths))
-        if wrong.any():
-            first = int(wrong.argmax())
-            self.fail(
-                field,
-                got=f"length {lengths[first]}",
-                expected=f"a whole number within 1..{frames.shape[1]}, the frames there are",
-                remedy="drop samples without frames, or mend their lengths",
-                sample=first,
-            )
-        return frames, lengths.astype(np.int64)
+        return frames, self.lengths(field, lengths, frames.shape[1])
 
 
 def _write_cache(cache: Path, path: Path, label_bound: float) -> None:
@@ -314,14 +366,16 @@ def _write_cache(cache: Path, path: Path, label_bound: float) -> None:
     with tempfile.TemporaryDirectory(dir=cache.parent, prefix=f".{cache.name}-") as folder:
         partial = Path(folder) / cache.name
         save_file(tensors, partial, metadata={"msa_core": json.dumps(metadata)})
+        shutil.copymode(path, partial)  # who may read the file may read its cache
         partial.replace(cache)
 
 
 def _is_current(cache: Path, path: Path, label_bound: float) -> bool:
-    if not cache.is_file():
+    try:
+        with safe_open(cache, framework="pt") as stored:
+            metadata = json.loads((stored.metadata() or {}).get("msa_core", "{}"))
+    except (FileNotFoundError, SafetensorError):  # none yet, or a damaged one: it is written again
         return False
-    with safe_open(cache, framework="pt") as stored:
-        metadata = json.loads((stored.metadata() or {}).get("msa_core", "{}"))
     status = path.stat()
     expected = {
         "version": CACHE_VERSION,
@@ -370,17 +424,17 @@ def _checked_tensors(path: Path, content: Any, label_bound: float) -> tuple[dict
             if field in modalities:
                 tensors[f"{name}/labels/{modality}"] = split.labels(field, label_bound)
         if "raw_text" in modalities:
-            tensors |= _strings(f"{name}/raw_text", [str(text) for text in _as_list(split.fields["raw_text"])])
+            tensors |= _strings(f"{name}/raw_text", split.entries("raw_text", str, "a string"))
         if "text_bert" in modalities:
-            tokens = split.text_bert()
-            mask = tokens[:, 1].astype(bool)
-            tensors[f"{name}/text_bert/values"] = torch.from_numpy(tokens[:, 0][mask].astype(np.int64))
-            tensors[f"{name}/text_bert/offsets"] = _offsets(mask.sum(axis=1))
+            tokens, lengths = split.text_bert()
+            tensors[f"{name}/text_bert/values"] = torch.from_numpy(_unpadded(tokens, lengths).astype(np.int64))
+            tensors[f"{name}/text_bert/offsets"] = _offsets(lengths)
         for modality in FRAME_MODALITIES:
             if modality not in modalities:
                 continue
             frames, lengths = split.frames(modality)
-            values = frames[np.arange(frames.shape[1]) < lengths[:, None]].astype(np.float32)  # (sum of lengths, D)
+            with np.errstate(over="ignore"):  # beyond float32's range is infinite, and replaced as such
+                values = _unpadded(frames, lengths).astype(np.float32)  # (sum of lengths, D)
             finite = np.isfinite(values)
             values[~finite] = 0
             replaced[f"{name}/{modality}"] = int((~finite.all(axis=1)).sum())
@@ -418,21 +472,29 @@ def _common_fields(splits: dict[str, _Split], fields: tuple[str, ...]) -> set[st
     return {field for field in fields if field in splits["train"].fields}
 
 
-def _bert_tokens(tokens: Ragged, tokenizer: PreTrainedTokenizerBase, max_tokens: int, path: Path) -> Ragged:
-    if int(tokens.values.max()) >= len(tokenizer):
+def _bert_tokens(tokens: Ragged, tokenizer: PreTrainedTokenizerBase, max_tokens: int, where: str, ids: list) -> Ragged:
+    vocabulary = len(tokenizer)
+    wrong = ((tokens.values < 0) | (tokens.values >= vocabulary)).nonzero()
+    if len(wrong):
+        place = int(wrong[0])
+        sample = int(torch.searchsorted(tokens.offsets, place, right=True)) - 1
         raise ValueError(
-            f"{path}: field 'text_bert': got token id {int(tokens.values.max())}, expected ids below {len(tokenizer)}, "
-            "the encoder's vocabulary; the file has no raw_text, so use the encoder whose tokenizer made text_bert"
+            f"{where}, field 'text_bert', id {ids[sample]!r}: got token id {int(tokens.values[place])}, "
+            f"expected one below the {vocabulary} of the encoder's vocabulary; "
+            "the file has no raw_text, so use the encoder whose tokenizer made text_bert"
         )
-    return Ragged.of([tokens[i][:max_tokens] for i in range(len(tokens))])
+    # A text that is cut keeps its last token, which closes it.
+    texts = [tokens[i] for i in range(len(ids))]
+    return Ragged.of([torch.cat([text[: max_tokens - 1], text[max_tokens - 1 :][-1:]]) for text in texts])
 
 
-def _as_list(values: Any) -> Any:
-    return values.values if isinstance(values, _PandasStrings) else values
+def _unpadded(padded: NDArray, lengths: NDArray) -> NDArray:
+    """(N, T, ...) to (sum of lengths, ...)."""
+    return padded[np.arange(padded.shape[1]) < lengths[:, None]]
 
 
 def _strings(name: str, strings: list[str]) -> dict[str, Tensor]:
-    encoded = [string.encode() for string in strings]
+    encoded = [string.encode("utf-8", "surrogatepass") for string in strings]
     values = torch.frombuffer(bytearray(b"".join(encoded) or b"\0"), dtype=torch.uint8)
     return {
         f"{name}/values": values,
@@ -442,7 +504,7 @@ def _strings(name: str, strings: list[str]) -> dict[str, Tensor]:
 
 def _unpack_strings(ragged: Ragged) -> list[str]:
     joined, offsets = ragged.values.numpy().tobytes(), ragged.offsets.tolist()
-    return [joined[start:end].decode() for start, end in pairwise(offsets)]
+    return [joined[start:end].decode("utf-8", "surrogatepass") for start, end in pairwise(offsets)]
 
 
 def _offsets(lengths: NDArray) -> Tensor:

@@ -90,22 +90,25 @@ def planted_features(
         "train", "valid", "test" -> `FeatureSet` with true `unimodal_labels` and `factors` filled.
 
     Raises:
-        ValueError: a signal-to-noise ratio that is not positive or is of an unknown modality, a width below 3.
+        ValueError: a signal-to-noise ratio that is not positive or is of an unknown modality, a width below 3,
+            a split without samples.
 
     >>> data = planted_features(num_train=4, num_valid=2, num_test=2)
     >>> data["train"].modalities, sorted(data["test"].factors)
     (('text', 'audio', 'vision'), ['audio', 'shared', 'text', 'vision'])
     """
     ratios = {"text": 1.0, "audio": 0.5, "vision": 0.5, **(signal_to_noise or {})}
-    if set(ratios) != set(MODALITIES) or min(ratios.values()) <= 0:
+    if set(ratios) != set(MODALITIES) or not all(0 < ratio < np.inf for ratio in ratios.values()):
         raise ValueError(f"planted_features: got signal_to_noise {ratios}, expected positive ones for {MODALITIES}")
     widths = {"audio": audio_dim, "vision": vision_dim}
     if min(widths.values()) < 3:
         raise ValueError(f"planted_features: got frame widths {widths}, expected at least 3: one per planted direction")
+    sizes = dict(zip(SPLITS, (num_train, num_valid, num_test), strict=True))
+    if min(sizes.values()) < 1:
+        raise ValueError(f"planted_features: got {sizes} samples, expected at least 1 in each split")
     rng = np.random.default_rng(seed)
     tokenizer = tokenizer or planted_tokenizer()
     directions = {modality: _orthonormal(rng, width) for modality, width in widths.items()}
-    sizes = dict(zip(SPLITS, (num_train, num_valid, num_test), strict=True))
     source = {"planted": {"sizes": sizes, "signal_to_noise": ratios, "frame_widths": widths, "seed": seed}}
     return {
         split: _planted_split(split, size, ratios, directions, max_tokens, tokenizer, rng, source)
@@ -150,7 +153,7 @@ def _planted_split(
         )
         for modality in MODALITIES
     }
-    label = np.round(5 * sum(weight * sentiments[modality] for modality, weight in TASK_WEIGHTS.items())) / 5
+    label = np.round(5 * sum(weight * sentiments[modality] for modality, weight in TASK_WEIGHTS.items())) / 5 + 0.0
     text = [_sentence(rng, sentiment, ratios["text"]) for sentiment in sentiments["text"]]
     tokens = tokenizer(text, truncation=True, max_length=max_tokens)["input_ids"]
     sequences = {"text": Ragged.of([torch.tensor(ids) for ids in tokens])}
