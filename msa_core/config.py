@@ -145,7 +145,7 @@ class TrainingConfig(Settings):
     """The loop."""
 
     batch_size: int = Field(16, ge=2, description=f"samples ({MMSA})")
-    accumulate: int = Field(1, ge=1, description="batches whose gradients make one step")
+    accumulate: int = Field(1, ge=1, description=f"batches whose gradients make one step ({MMSA}: update_epochs 4)")
     groups: GroupsConfig = GroupsConfig()
     max_gradient_norm: float = Field(1.0, gt=0, description="gradients are scaled down to this norm")
     max_epochs: int = Field(50, ge=1, description="epochs at most")

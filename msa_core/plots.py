@@ -6,6 +6,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import seaborn as sns
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
@@ -22,30 +23,36 @@ WIDTH = 9.0  # inches: text stays readable when a README shows the picture about
 
 
 def main_comparison(metrics: pd.DataFrame, shown: tuple[str, ...] = ("mae", "corr", "acc2_non0")) -> Figure:
-    """Test metrics by variant: a dot a seed, lines join the same seed, a bar marks the mean.
+    """Test metrics by variant: a dot a seed, lines join the same seed, a bar marks the mean; a row a data set.
 
     Args:
-        metrics: as `records.read_metrics` gives them, of one data set.
-        shown: metrics, one panel each.
+        metrics: as `records.read_metrics` gives them.
+        shown: metrics, one column each.
     """
-    test = metrics.query("split == 'test' and task == 'multimodal'")
-    variants = list(dict.fromkeys(test["variant"]))
-    seeds = sorted(test["seed"].unique())
-    figure, axes = _panels(len(shown), height=3.6)
-    for axis, metric in zip(axes, shown, strict=True):
-        values = test.query("metric == @metric").pivot(index="seed", columns="variant", values="value")[variants]
-        for seed, row in values.iterrows():
-            axis.plot(range(len(variants)), row, color="0.75", linewidth=1, zorder=1)
-            colour = f"C{seeds.index(seed)}"
-            axis.scatter(range(len(variants)), row, color=colour, s=28, zorder=3, label=f"seed {seed}")
-        axis.scatter(range(len(variants)), values.mean(), marker="_", s=700, color="black", zorder=2, label="mean")
-        axis.set_xticks(range(len(variants)), [variant.replace("_", "\n") for variant in variants])
-        axis.set_xlim(-0.5, len(variants) - 0.5)
-        better = "lower" if metric in LOWER_IS_BETTER else "higher"
-        axis.set(ylabel=f"test {METRIC_TITLES[metric]}", title=f"{METRIC_TITLES[metric]} ({better} is better)")
-    handles, names = axes[0].get_legend_handles_labels()
-    figure.legend(handles, names, loc="outside lower center", ncols=len(names), markerscale=0.6)
-    figure.suptitle(f"{test['title'].iloc[0]}: n = {len(seeds)} seeds")
+    test = metrics[(metrics["split"] == "test") & (metrics["task"] == "multimodal")]
+    titles = list(dict.fromkeys(test["title"]))
+    figure, axes = plt.subplots(len(titles), len(shown), figsize=(WIDTH, 3.4 * len(titles)), squeeze=False)
+    for row, title in zip(axes, titles, strict=True):
+        of_data_set = test[test["title"] == title]
+        variants = list(dict.fromkeys(of_data_set["variant"]))
+        for axis, metric in zip(row, shown, strict=True):
+            chosen = of_data_set[of_data_set["metric"] == metric]
+            values = chosen.pivot(index="seed", columns="variant", values="value")[variants]
+            for number, (seed, line) in enumerate(values.iterrows()):
+                axis.plot(range(len(variants)), line, color="0.8", linewidth=1, zorder=1)
+                axis.scatter(range(len(variants)), line, color=f"C{number}", s=26, zorder=3, label=f"seed {seed}")
+            mean = values.mean(skipna=False)
+            axis.scatter(range(len(variants)), mean, marker="_", s=600, color="black", zorder=2, label="mean")
+            axis.set_xticks(range(len(variants)), [variant.replace("_", "\n") for variant in variants])
+            axis.set_xlim(-0.5, len(variants) - 0.5)
+            better = "lower" if metric in LOWER_IS_BETTER else "higher"
+            axis.set(ylabel=f"test {METRIC_TITLES[metric]}", title=f"{METRIC_TITLES[metric]} ({better} is better)")
+        row[0].set_title(f"{title}, n = {len(values)} seeds\n{row[0].get_title()}", loc="left")
+        row[0].set_title("")
+    marks: dict[str, Artist] = {}
+    for axis in axes[:, 0]:
+        marks |= {label: handle for handle, label in zip(*axis.get_legend_handles_labels(), strict=True)}
+    figure.legend(marks.values(), marks.keys(), loc="outside lower center", ncols=len(marks), markerscale=0.6)
     return figure
 
 

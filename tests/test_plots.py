@@ -22,8 +22,13 @@ def test_main_comparison_draws_every_seed_and_the_mean():
     assert drawn == [pytest.approx([0.5, 0.4]), pytest.approx([0.7, 0.9]), pytest.approx([0.6, 0.65])]
     assert [label.get_text() for label in axis.get_xticklabels()] == ["a", "b"]
     assert axis.get_ylabel() == "test MAE"
-    assert "lower is better" in axis.get_title()
-    assert "n = 2 seeds" in figure.get_suptitle()
+    assert axis.get_title(loc="left") == "D, n = 2 seeds\nMAE (lower is better)"
+
+
+def test_main_comparison_has_a_row_for_each_data_set():
+    first, second = long({("a", 1): 0.5, ("b", 1): 0.4}), long({("a", 1): 1.5, ("b", 1): 1.4})
+    figure = plots.main_comparison(pd.concat([first, second.assign(title="E", dataset="e")]), shown=("mae",))
+    assert [axis.collections[0].get_offsets()[:, 1].tolist() for axis in figure.axes] == [[0.5, 0.4], [1.5, 1.4]]
 
 
 def test_loss_terms_draws_each_term():
