@@ -46,9 +46,9 @@ def main_comparison(metrics: pd.DataFrame, shown: tuple[str, ...] = ("mae", "cor
             axis.set_xticks(range(len(variants)), [variant.replace("_", "\n") for variant in variants])
             axis.set_xlim(-0.5, len(variants) - 0.5)
             better = "lower" if metric in LOWER_IS_BETTER else "higher"
-            axis.set(ylabel=f"test {METRIC_TITLES[metric]}", title=f"{METRIC_TITLES[metric]} ({better} is better)")
-        row[0].set_title(f"{title}, n = {len(values)} seeds\n{row[0].get_title()}", loc="left")
-        row[0].set_title("")
+            heading = f"{title}, n = {len(values)} seeds\n" if axis is row[0] else ""
+            axis.set_title(f"{heading}{METRIC_TITLES[metric]}, {better} is better", loc="left")
+            axis.set_ylabel(f"test {METRIC_TITLES[metric]}")
     marks: dict[str, Artist] = {}
     for axis in axes[:, 0]:
         marks |= {label: handle for handle, label in zip(*axis.get_legend_handles_labels(), strict=True)}

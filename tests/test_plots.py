@@ -22,7 +22,7 @@ def test_main_comparison_draws_every_seed_and_the_mean():
     assert drawn == [pytest.approx([0.5, 0.4]), pytest.approx([0.7, 0.9]), pytest.approx([0.6, 0.65])]
     assert [label.get_text() for label in axis.get_xticklabels()] == ["a", "b"]
     assert axis.get_ylabel() == "test MAE"
-    assert axis.get_title(loc="left") == "D, n = 2 seeds\nMAE (lower is better)"
+    assert axis.get_title(loc="left") == "D, n = 2 seeds\nMAE, lower is better"
 
 
 def test_main_comparison_has_a_row_for_each_data_set():
