@@ -169,22 +169,33 @@ def code_fingerprint() -> str:
     return digest.hexdigest()
 
 
-def provenance(source: dict[str, Any], started: pd.Timestamp) -> dict[str, Any]:
-    """Where a run's numbers come from: code, packages, device, data, time (UTC), seconds and peak memory in bytes.
+def start() -> dict[str, Any]:
+    """The part of the provenance that must be taken before a run, while the code on disk is the code that runs.
 
-    Args:
-        source: the data's, as `FeatureSet.source` says it.
-        started: when the run began, UTC. A resumed run counts from its last start.
+    "started" (UTC; a resumed run counts from its last start), "commit" and whether the tree was "clean" (None outside
+    a git checkout), "code_sha256".
     """
     commit, changes = _git("rev-parse", "HEAD"), _git("status", "--porcelain")
-    cuda = torch.cuda.is_available()
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return {
-        "started": started.isoformat(timespec="seconds"),
-        "seconds": (pd.Timestamp.now("UTC") - started).total_seconds(),
+        "started": pd.Timestamp.now("UTC").isoformat(timespec="seconds"),
         "commit": commit,
         "clean": None if changes is None else not changes,
         "code_sha256": code_fingerprint(),
+    }
+
+
+def provenance(started: dict[str, Any], source: dict[str, Any]) -> dict[str, Any]:
+    """Where a run's numbers come from: code, packages, device, data, seconds and peak memory in bytes.
+
+    Args:
+        started: what `start` said before the run.
+        source: the data's, as `FeatureSet.source` says it.
+    """
+    cuda = torch.cuda.is_available()
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return {
+        **started,
+        "seconds": (pd.Timestamp.now("UTC") - pd.Timestamp(started["started"])).total_seconds(),
         "python": platform.python_version(),
         "packages": {package: importlib.metadata.version(package) for package in PACKAGES},
         "platform": f"{platform.system()} {platform.machine()}",

@@ -105,7 +105,7 @@ def _refuse_other_settings(config: RunConfig, folder: Path) -> None:
 
 
 def _run(config: RunConfig, folder: Path) -> None:
-    started = pd.Timestamp.now("UTC")
+    started = records.start()
     state_file = _state_file(config, folder)
     set_seed(config.seed)
     data = load_dataset(config.dataset, config.model.text_encoder)
@@ -130,10 +130,7 @@ def _run(config: RunConfig, folder: Path) -> None:
         predictions=pd.concat([_predictions(model, features) for features in data.values()], ignore_index=True),
         labels=fitted.trajectories,
         alignment=before | _second_order(encodings(model, data["train"]), "after"),
-        provenance={
-            "best_epoch": fitted.best_epoch,
-            **records.provenance(data["train"].source, started),
-        },
+        provenance={"best_epoch": fitted.best_epoch, **records.provenance(started, data["train"].source)},
     )
     records.write_run(folder, result, model)
 

@@ -89,7 +89,7 @@ def test_the_fingerprint_of_the_code_changes_with_the_code(tmp_path, monkeypatch
 def test_outside_a_checkout_provenance_says_so_and_does_not_fail(tmp_path, monkeypatch):
     monkeypatch.setattr(records, "ROOT", tmp_path)
     (tmp_path / "msa_core").mkdir()
-    found = records.provenance({}, pd.Timestamp.now("UTC"))
+    found = records.provenance(records.start(), {})
     assert found["commit"] is None
     assert found["clean"] is None
     assert found["threads"] == torch.get_num_threads()
