@@ -11,12 +11,14 @@ GRID ?= small
 $(READY): requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and f"Python 3.11 or newer is needed, this is {sys.version.split()[0]}; name another one: make PYTHON=python3.12")'
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --requirement requirements.lock
+	$(BIN)/python -m pip install $(PIPFLAGS) --requirement requirements.lock
 	$(BIN)/python -m pip install --quiet --no-deps --editable .
 	touch $@
 
 study: $(READY) ## train every run of the grid that is not finished, then write tables and figures
-	$(BIN)/snakemake --snakefile workflow/Snakefile --cores $(CORES) --keep-going --rerun-incomplete --config grid=$(GRID)
+	$(BIN)/snakemake --snakefile workflow/Snakefile --cores $(CORES) --keep-going --rerun-incomplete \
+		--quiet host reason rules --config grid=$(GRID)
+	@echo "results/tables and figures hold the tables and figures of the grid $(GRID)"
 
 test: $(READY) ## every test, the doctests and the notebooks included
 	$(BIN)/pytest

@@ -151,7 +151,7 @@ class TrainingConfig(Settings):
     max_epochs: int = Field(50, ge=1, description="epochs at most")
     patience: int = Field(8, ge=1, description=f"epochs without a better validation MAE before the end ({MMSA})")
     precision: Literal["no", "bf16"] = Field("no", description="autocast; 'no' is float32")
-    state_every: int = Field(5, ge=1, description="epochs between two savings of the resumable state")
+    state_every: float = Field(60.0, ge=0, description="seconds between two savings of the resumable state, at least")
 
 
 class RunConfig(Settings):
@@ -210,8 +210,18 @@ def resolve(
     try:
         return RunConfig(**settings, variant=variant, seed=seed)
     except ValidationError as error:
-        problems = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}, got {e['input']!r}" for e in error.errors())
+        problems = "; ".join(_problem(detail["loc"], detail) for detail in error.errors())
         raise ValueError(f"settings of {dataset} / {variant}: {problems}") from None
+
+
+def _problem(place: tuple, detail: Any) -> str:
+    name = ".".join(map(str, place))
+    if detail["type"] != "extra_forbidden":
+        return f"{name}: {detail['msg']}, got {detail['input']!r}"
+    model: Any = RunConfig
+    for parent in place[:-1]:
+        model = model.model_fields[parent].annotation
+    return f"{name}: got an unknown setting, expected one of {', '.join(model.model_fields)}"
 
 
 class GridRun(Settings):

@@ -2,6 +2,7 @@
 
 import importlib.util
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -68,7 +69,7 @@ def load_text_encoder(name: str) -> TextEncoder:
 
     Raises:
         ModuleNotFoundError: "minilm" without its extra.
-        OSError: transformers finds no such model.
+        OSError: no such model, or its hub cannot be reached; says what to set instead.
     """
     if name == "tiny":
         return TextEncoder(
@@ -84,12 +85,22 @@ def load_text_encoder(name: str) -> TextEncoder:
                 add_pooling_layer=False,
             )
         )
-    return TextEncoder(AutoModel.from_pretrained(_location(name)))
+    return TextEncoder(_pretrained(AutoModel, name))
 
 
 def load_tokenizer(name: str) -> PreTrainedTokenizerBase:
     """The tokenizer of `load_text_encoder(name)`; names and errors as there."""
-    return planted_tokenizer() if name == "tiny" else AutoTokenizer.from_pretrained(_location(name))
+    return planted_tokenizer() if name == "tiny" else _pretrained(AutoTokenizer, name)
+
+
+def _pretrained(kind: Any, name: str) -> Any:
+    try:
+        return kind.from_pretrained(_location(name))
+    except OSError as error:
+        raise OSError(
+            f"text encoder {name!r}: got neither a folder nor a model that transformers could fetch ({error}); "
+            "set model.text_encoder to a folder that holds a model, or to 'minilm', which needs no network"
+        ) from error
 
 
 def _location(name: str) -> str:

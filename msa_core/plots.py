@@ -8,6 +8,7 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
+from matplotlib.colors import SymLogNorm
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
@@ -111,6 +112,7 @@ def label_trajectories(labels: pd.DataFrame, label_bound: float, followed: int =
             path = labels[labels["id"] == identity].sort_values("epoch")
             bottom.plot(path["epoch"], path[modality], color=f"C{number}")
             bottom.scatter(path["epoch"].iloc[0], path["multimodal"].iloc[0], color=f"C{number}", s=22, zorder=3)
+        bottom.xaxis.set_major_locator(MaxNLocator(integer=True))
         bottom.set(xlabel="epoch (0: the start, y)", ylim=(-1.05 * label_bound, 1.05 * label_bound))
     axes[0, 0].set_ylabel("generated label − y (label units)")
     axes[1, 0].set_ylabel(f"label of {followed} utterances\n(dot: y)")
@@ -149,9 +151,11 @@ def covariances(alignment: Mapping[str, NDArray], modalities: tuple[str, ...]) -
         for modality in modalities
         for when in ("before", "after")
     )
+    # Features before training are far smaller than after it: a linear scale would show one of the two only.
+    norm = SymLogNorm(linthresh=largest / 1000, vmin=-largest, vmax=largest)
     for row, modality in zip(axes, modalities, strict=True):
         for axis, when in zip(row, ("before", "after"), strict=False):
-            image = axis.imshow(alignment[f"{modality}/covariance/{when}"], cmap="RdBu_r", vmin=-largest, vmax=largest)
+            image = axis.imshow(alignment[f"{modality}/covariance/{when}"], cmap="RdBu_r", norm=norm)
             axis.set(title=f"{modality}, {when} training", xlabel="feature", ylabel="feature")
             axis.grid(False)
         for when, style in (("before", "--"), ("after", "-")):
@@ -160,7 +164,14 @@ def covariances(alignment: Mapping[str, NDArray], modalities: tuple[str, ...]) -
         row[2].set(title=f"{modality}, eigenvalues", xlabel="rank", ylabel="variance")
         row[2].set_ylim(bottom=max(1e-8, row[2].get_ylim()[0]))
         row[2].legend()
-    figure.colorbar(image, ax=axes[:, :2], label="covariance", shrink=0.5, aspect=30, location="bottom")
+    figure.colorbar(
+        image,
+        ax=axes[:, :2],
+        label="covariance (symmetric logarithmic scale)",
+        shrink=0.5,
+        aspect=30,
+        location="bottom",
+    )
     return figure
 
 

@@ -89,11 +89,10 @@ def write_run(folder: Path, run: Run, model: nn.Module) -> None:
     partial = folder.with_name(f".{folder.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     (partial / "checkpoint").mkdir(parents=True)
-    save_file(
-        {name: value.contiguous() for name, value in model.state_dict().items()},
-        partial / "checkpoint" / "model.safetensors",
-    )
+    weights = partial / "checkpoint" / "model.safetensors"
+    save_file({name: value.contiguous() for name, value in model.state_dict().items()}, weights)
     (partial / "config.yaml").write_text(run.config.to_yaml())
+    shutil.copymode(partial / "config.yaml", weights)  # else safetensors' file is its owner's alone
     run.history.to_csv(partial / "history.csv", index=False)
     run.predictions.to_csv(partial / "predictions.csv", index=False)
     run.labels.to_parquet(partial / "labels.parquet", index=False)

@@ -1,6 +1,5 @@
 """One run from its settings to its folder: what the notebooks call."""
 
-import logging
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,11 +9,12 @@ import pandas as pd
 from accelerate.utils import set_seed
 from filelock import FileLock, Timeout
 from numpy.typing import NDArray
+from tqdm.auto import tqdm
 
 from msa_core import records
 from msa_core.alignment import AlignmentLoss
 from msa_core.config import DatasetConfig, RunConfig
-from msa_core.data import FeatureSet, load_features, planted_features
+from msa_core.data import FeatureSet, load_features, planted_features, require_file
 from msa_core.encoders import load_tokenizer
 from msa_core.labels import UnimodalLabelGenerator
 from msa_core.model import MSAModel, build_model
@@ -23,11 +23,11 @@ from msa_core.paths import from_root
 from msa_core.records import Run
 from msa_core.training import encodings, evaluate, fit, predict
 
-logger = logging.getLogger(__name__)
-
 
 def load_dataset(config: DatasetConfig, text_encoder: str) -> dict[str, FeatureSet]:
     """The three splits of a data set, its text in the tokens of `text_encoder`."""
+    if config.features is not None:
+        require_file(from_root(config.features))  # before a tokenizer is fetched for it
     tokenizer = load_tokenizer(text_encoder)
     if config.features is None:
         return planted_features(**config.planted.model_dump(), max_tokens=config.max_tokens, tokenizer=tokenizer)
@@ -86,7 +86,7 @@ def run(config: RunConfig, folder: Path) -> Run:
         with lock.acquire(timeout=0):
             if records.is_finished(folder):
                 _refuse_other_settings(config, folder)
-                logger.info("%s: finished before, shown as it is", folder)
+                tqdm.write(f"{folder}: finished before, shown as it is; remove it to run again")
             else:
                 _run(config, folder)
     except Timeout:

@@ -1,6 +1,5 @@
 """One loop for every model and variant; what selects never sees a test split."""
 
-import logging
 import math
 import time
 from collections.abc import Iterator, Mapping
@@ -24,8 +23,6 @@ from msa_core.labels import UnimodalLabelGenerator
 from msa_core.metrics import regression_metrics
 from msa_core.model import MSAModel
 from msa_core.objective import MultiTaskLoss
-
-logger = logging.getLogger(__name__)
 
 EVALUATION_BATCH_SIZE = 64
 
@@ -83,7 +80,7 @@ def fit(
         generator: of unimodal labels; None: each unimodal task is trained on copies of y.
         scheme: of the validation metrics, see `msa_core.metrics`.
         seed: of the order of samples.
-        state_file: written every `config.state_every` epochs; where it is there already, training goes on from it.
+        state_file: written about every `config.state_every` seconds; training goes on from one that is there.
 
     Raises:
         FloatingPointError: a loss term is not finite (names term, epoch and batch), or a prediction on valid.
@@ -104,6 +101,7 @@ def fit(
         progress.trajectories.append(_labels(generator, train, epoch=0))
 
     steps = number_of_batches(train, config.batch_size)
+    saved = time.perf_counter()
     with tqdm(total=config.max_epochs * steps, initial=progress.epoch * steps, unit="batch") as bar:
         while progress.epoch < config.max_epochs and progress.epoch - progress.best_epoch < config.patience:
             started = time.perf_counter()
@@ -124,8 +122,9 @@ def fit(
                 progress.best_mae, progress.best_epoch = found["mae"], progress.epoch
                 progress.best_weights = {name: value.detach().clone() for name, value in model.state_dict().items()}
             bar.set_postfix({"valid MAE": f"{found['mae']:.4f}", "best": f"{progress.best_mae:.4f}"})
-            if state_file and progress.epoch % config.state_every == 0:
+            if state_file and time.perf_counter() - saved >= config.state_every:
                 _save_state(state_file, parts, progress)
+                saved = time.perf_counter()
         bar.total = bar.n  # stopped early: the bar is full all the same
     model.load_state_dict(progress.best_weights)
     accelerator.unwrap_model(model, keep_fp32_wrapper=False)
@@ -247,7 +246,7 @@ def _load_state(file: Path, parts: Mapping[str, Any]) -> _Progress:
     if saved["random"]["cuda"]:
         torch.cuda.set_rng_state_all(saved["random"]["cuda"])
     progress = _Progress(**saved["progress"])
-    logger.info("going on after epoch %d, from %s", progress.epoch, file)
+    tqdm.write(f"going on after epoch {progress.epoch}, from {file}")
     return progress
 
 

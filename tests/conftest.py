@@ -29,6 +29,6 @@ def real_data(tmp_path_factory):
         return None
 
     def path(name):
-        return copy(name) or pytest.skip(f"real data {name}.pkl is in none of {', '.join(map(str, REAL_DATA))}")
+        return copy(name) or pytest.skip(f"data/{name}.pkl is not there; README.md, 'Running it', says what it is")
 
     return path

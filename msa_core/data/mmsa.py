@@ -71,8 +71,7 @@ def load_features(
         ValueError: anything wrong with the file: what, where, got, expected, remedy.
     """
     path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"{path}: no such feature file; README.md says where the data sets' files come from")
+    require_file(path)
     if max_tokens < 3 or (max_frames is not None and max_frames < 1):
         raise ValueError(f"got max_tokens {max_tokens}, max_frames {max_frames}, expected at least 3 and 1 (or None)")
     cache = Path(cache_folder or path.parent) / f"{path.name}.cache"
@@ -127,6 +126,12 @@ def load_features(
                 },
             )
     return features
+
+
+def require_file(path: Path) -> None:
+    """Raise a `FileNotFoundError` that says where feature files come from, if there is none at `path`."""
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no such feature file; README.md says where the data sets' files come from")
 
 
 # --- reading a stranger's pickle ------------------------------------------------------------------------------------
