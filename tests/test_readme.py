@@ -11,10 +11,11 @@ from msa_core import paths
 README = (paths.ROOT / "README.md").read_text()
 
 
-def test_the_main_table_is_the_generated_one():
-    shown = re.search(r"<!-- results/tables/main.md -->\n(.*?)<!-- end -->", README, re.DOTALL)
+@pytest.mark.parametrize("name", ["main.md", "real.md"])
+def test_its_tables_are_the_generated_ones(name):
+    shown = re.search(rf"<!-- results/tables/{name} -->\n(.*?)<!-- end -->", README, re.DOTALL)
     assert shown is not None
-    assert shown[1].strip() == (paths.TABLES / "main.md").read_text().strip()
+    assert shown[1].strip() == (paths.TABLES / name).read_text().strip()
 
 
 def test_every_file_it_points_to_is_there():
