@@ -196,9 +196,10 @@ def test_real_frames_train_through_the_lstms_without_a_text_encoder(tmp_path, re
 
 
 def test_real_text_trains_through_minilm(tmp_path, real_data):
-    config = resolve(
-        "mosi_text_audio", features=str(real_data("mosi_text_audio")), overrides={"training.max_epochs": 1}
-    )
+    changes = {"training.max_epochs": 1, "training.accumulate": 1}
+    config = resolve("mosi_text_audio", features=str(real_data("mosi_text_audio")), overrides=changes)
     run = study.run(config, tmp_path / "seed-1111")
     assert set(run.metrics["test"]) == {"multimodal", "text", "audio"}
-    assert run.metrics["test"]["multimodal"]["mae"] < 1.2  # the median alone has 1.4: the pretrained text was read
+    labels = run.predictions.groupby("split")["label"]
+    trivial = (labels.get_group("test") - labels.get_group("train").median()).abs().mean()
+    assert run.metrics["test"]["multimodal"]["mae"] < 0.8 * trivial  # one epoch has read the pretrained text
