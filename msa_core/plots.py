@@ -164,14 +164,11 @@ def covariances(alignment: Mapping[str, NDArray], modalities: tuple[str, ...]) -
         row[2].set(title=f"{modality}, eigenvalues", xlabel="rank", ylabel="variance")
         row[2].set_ylim(bottom=max(1e-8, row[2].get_ylim()[0]))
         row[2].legend()
-    figure.colorbar(
-        image,
-        ax=axes[:, :2],
-        label="covariance (symmetric logarithmic scale)",
-        shrink=0.5,
-        aspect=30,
-        location="bottom",
-    )
+    marks = np.array([-1, -0.01, 0, 0.01, 1]) * largest
+    bar = figure.colorbar(image, ax=axes[:, :2], shrink=0.7, aspect=40, location="bottom", ticks=marks)
+    bar.set_ticklabels([f"{mark:.1g}" for mark in marks])
+    bar.minorticks_off()
+    bar.set_label("covariance (symmetric logarithmic scale)")
     return figure
 
 
