@@ -2,10 +2,11 @@
 
 import math
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -63,6 +64,7 @@ def fit(
     valid: FeatureSet,
     config: TrainingConfig,
     generator: UnimodalLabelGenerator | None = None,
+    unimodal_labels: Mapping[str, Tensor] = MappingProxyType({}),
     scheme: str = "mosi",
     seed: int = 1111,
     state_file: Path | None = None,
@@ -77,7 +79,9 @@ def fit(
         objective: its learned parts (linear maps of the alignment) are trained along.
         train, valid: splits; a third one is not taken.
         config: the loop's settings.
-        generator: of unimodal labels; None: each unimodal task is trained on copies of y.
+        generator: of unimodal labels; None: they stay what they are.
+        unimodal_labels: modality -> labels of the train split, (N,), for its unimodal task without a generator; a
+            modality left out is trained on copies of y.
         scheme: of the validation metrics, see `msa_core.metrics`.
         seed: of the order of samples.
         state_file: written about every `config.state_every` seconds; training goes on from one that is there.
@@ -93,6 +97,13 @@ def fit(
     if generator is not None:
         generator.to(device)
         generator.initialise(torch.arange(len(train), device=device), train.labels.to(device))
+        labels_of = generator.labels
+    else:
+        fixed = {task: unimodal_labels.get(task, train.labels).to(device) for task in model.tasks}
+
+        def labels_of(task: str, index: Tensor) -> Tensor:
+            return fixed[task][index]
+
     parts: dict[str, Any] = {"model": model, "objective": objective, "optimizer": optimizer}
     if generator is not None:
         parts["generator"] = generator
@@ -109,7 +120,7 @@ def fit(
             bar.set_description(f"epoch {progress.epoch}")
             model.train()
             terms = _train_epoch(
-                accelerator, model, objective, optimizer, train, config, generator, seed, progress.epoch, bar
+                accelerator, model, objective, optimizer, train, config, generator, seed, progress.epoch, bar, labels_of
             )
             found = evaluate(model, valid, scheme)["multimodal"]
             row = {"epoch": progress.epoch, **terms}
@@ -146,6 +157,7 @@ def _train_epoch(
     seed: int,
     epoch: int,
     bar: tqdm,
+    labels_of: Callable[[str, Tensor], Tensor],
 ) -> dict[str, float]:
     """One pass over the train split; each loss term's mean over its samples."""
     sums: dict[str, Tensor] = {}
@@ -157,10 +169,7 @@ def _train_epoch(
             number += 1
             batch = batch.to(accelerator.device)
             output = model(batch)
-            if generator is None:
-                labels = dict.fromkeys(model.tasks, batch.labels)
-            else:
-                labels = {task: generator.labels(task, batch.index) for task in model.tasks}
+            labels = {task: labels_of(task, batch.index) for task in model.tasks}
             terms = objective(output, labels)
             if not terms["total"].isfinite():
                 _stop(terms, epoch, number)

@@ -81,6 +81,21 @@ def test_the_same_seed_gives_the_same_bits_and_another_one_does_not(data):
     assert runs[0][1].history[columns].equals(runs[1][1].history[columns])
 
 
+def test_without_a_generator_each_unimodal_task_is_trained_on_its_own_labels_or_on_copies(data):
+    """One batch is the epoch, so that its terms are those of the untrained model; vision's and audio's: no dropout."""
+    no_dropout = ModelConfig(unimodal={"audio": {"width": 16}})
+    torch.manual_seed(0)
+    model = build_model(no_dropout, data["train"])
+    predicted = predict(model, data["train"])
+    y, y_vision = data["train"].labels.numpy(), data["train"].unimodal_labels["vision"].numpy()
+    settings = config(batch_size=64, max_epochs=1)
+    objective = MultiTaskLoss(weight_adjustment=False)
+    given = {"vision": data["train"].unimodal_labels["vision"]}
+    terms = fit(model, objective, data["train"], data["valid"], settings, unimodal_labels=given).history.loc[0]
+    assert terms["loss_vision"] == pytest.approx(np.abs(predicted["vision"] - y_vision).mean(), rel=1e-5)
+    assert terms["loss_audio"] == pytest.approx(np.abs(predicted["audio"] - y).mean(), rel=1e-5)
+
+
 @pytest.mark.filterwarnings("ignore:constant predictions")  # a rate this high may stun the model for an epoch
 def test_the_best_weights_are_kept_and_belong_to_the_best_epoch(data):
     settings = config(max_epochs=8, groups=GroupsConfig(**{"rest": {"learning_rate": 0.05}}))  # a bumpy road
