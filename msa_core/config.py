@@ -105,11 +105,12 @@ class ObjectiveConfig(Settings):
     """What is minimised: the paper's parts, each of which a variant may take out."""
 
     alignment: Pairs = Field({}, description="weight of each pair, written 'audio-vision'; empty: no alignment")
+    alignment_scale: float = Field(1.0, description="times every weight; 0: distances are measured, not trained")
     alignment_distance: str = Field("covariance", description="a key of msa_core.alignment.DISTANCES")
     alignment_width: int = Field(32, ge=1, description="where a pair's widths differ: both are mapped to this one")
-    unimodal_labels: Literal["generated", "copied", "none"] = Field(
+    unimodal_labels: Literal["generated", "copied", "true", "none"] = Field(
         "generated",
-        description="labels of the unimodal tasks: generated (the paper), copies of y, or no such tasks",
+        description="of the unimodal tasks: generated (the paper), copies of y, the data's own, or no such tasks",
     )
     weight_adjustment: bool = Field(True, description="W_s = tanh|y_s - y| on the unimodal tasks")
     exclude_zero: bool = Field(True, description=f"zero labels are in neither class of the centres ({MMSA})")

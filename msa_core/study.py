@@ -47,6 +47,11 @@ def build(config: RunConfig, train: FeatureSet) -> tuple[MSAModel, MultiTaskLoss
     settings = config.objective
     model = build_model(config.model, train, unimodal_tasks=settings.unimodal_labels != "none")
     alignment = generator = None
+    if settings.unimodal_labels == "true" and (without := set(model.projections) - set(train.unimodal_labels)):
+        raise ValueError(
+            f"objective.unimodal_labels: got 'true' on {config.dataset.name}, which has no unimodal labels of "
+            f"{sorted(without)}; use 'generated', 'copied' or 'none', or data with such labels (planted, sims)"
+        )
     if settings.alignment:
         widths = model.encoding_widths
         if absent := {modality for pair in settings.alignment for modality in pair} - set(widths):
@@ -54,7 +59,10 @@ def build(config: RunConfig, train: FeatureSet) -> tuple[MSAModel, MultiTaskLoss
                 f"objective.alignment: got a pair with {sorted(absent)}, "
                 f"expected pairs of what the data have: {sorted(widths)}"
             )
-        alignment = AlignmentLoss(settings.alignment, settings.alignment_distance, widths, settings.alignment_width)
+        weights = {pair: settings.alignment_scale * weight for pair, weight in settings.alignment.items()}
+        # Unequal widths take a learned map: without training there is no distance to measure.
+        pairs = {(a, b): weight for (a, b), weight in weights.items() if weight or widths[a] == widths[b]}
+        alignment = AlignmentLoss(pairs, settings.alignment_distance, widths, settings.alignment_width)
     if settings.unimodal_labels == "generated":
         generator = UnimodalLabelGenerator(
             len(train),
@@ -119,6 +127,7 @@ def _run(config: RunConfig, folder: Path) -> None:
         data["valid"],
         config.training,
         generator,
+        unimodal_labels=data["train"].unimodal_labels if config.objective.unimodal_labels == "true" else {},
         scheme=config.dataset.metrics,
         seed=config.seed,
         state_file=state_file,

@@ -40,7 +40,7 @@ def test_variants_change_what_they_say():
     assert paper.objective.alignment
     assert paper.objective.unimodal_labels == "generated"
     assert paper.objective.weight_adjustment
-    assert resolve("planted", "no_alignment").objective == paper.objective.model_copy(update={"alignment": {}})
+    assert resolve("planted", "no_alignment").objective == paper.objective.model_copy(update={"alignment_scale": 0.0})
     changed = paper.objective.model_copy(update={"unimodal_labels": "none"})
     assert resolve("planted", "no_label_generation").objective == changed
 

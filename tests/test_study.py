@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,8 +11,8 @@ import torch
 from filelock import FileLock
 from safetensors.torch import load_file
 
-from msa_core import records, study
-from msa_core.config import resolve
+from msa_core import paths, records, study
+from msa_core.config import load_yaml, resolve
 from msa_core.metrics import regression_metrics
 
 SMALL = {
@@ -157,14 +158,62 @@ def test_the_state_of_other_settings_is_not_gone_on_with(tmp_path, monkeypatch):
     assert len(run.history) == 2
 
 
-@pytest.mark.parametrize("variant", ["no_alignment", "no_label_generation"])
+@pytest.mark.parametrize("variant", ["no_alignment", "no_label_generation", "multimodal_only", "true_labels"])
 def test_variants_leave_out_what_they_say(variant, tmp_path):
     run = study.run(settings(variant), tmp_path / "seed-1111")
-    aligned = "loss_alignment_audio_vision" in run.history
-    assert aligned == (variant != "no_alignment")
-    assert bool(len(run.labels)) == (variant != "no_label_generation")
-    tasks = {"multimodal"} if variant == "no_label_generation" else {"multimodal", "text", "audio", "vision"}
+    losses = run.history.filter(regex="^loss_(?!total|alignment)").sum(axis=1)
+    trained = run.history["loss_total"] - losses > 1e-4
+    assert trained.all() == (variant not in ("no_alignment", "multimodal_only"))
+    assert (run.history["loss_alignment_audio_vision"] > 0).all()
+    assert bool(len(run.labels)) == (variant == "no_alignment")
+    multimodal = variant in ("no_label_generation", "multimodal_only")
+    tasks = {"multimodal"} if multimodal else {"multimodal", "text", "audio", "vision"}
     assert set(run.metrics["test"]) == tasks
+    if not multimodal:  # in the first epoch generated labels are copies of y, whose weight is tanh(0); true ones not
+        assert (run.history["loss_text"][0] > 0) == (variant == "true_labels")
+
+
+@pytest.fixture(scope="module")
+def planted():
+    return study.load_dataset(settings().dataset, "tiny")
+
+
+def fitted(config, data):
+    torch.manual_seed(0)
+    model, objective, generator = study.build(config, data["train"])
+    own = data["train"].unimodal_labels if config.objective.unimodal_labels == "true" else {}
+    found = study.fit(model, objective, data["train"], data["valid"], config.training, generator, unimodal_labels=own)
+    return model.state_dict(), found.history
+
+
+@pytest.mark.parametrize("variant", load_yaml(paths.CONFIG / "variants.yaml"))
+def test_every_variant_takes_a_step(variant, planted):
+    config = settings(variant, **{"training.max_epochs": 1, "training.batch_size": 40})
+    torch.manual_seed(0)
+    untrained = study.build(config, planted["train"])[0].state_dict()
+    weights, history = fitted(config, planted)
+    assert np.isfinite(history["loss_total"]).all()
+    assert any(not torch.equal(weights[name], untrained[name]) for name in weights)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="bit for bit on the CPU only")
+def test_measuring_a_distance_changes_no_bit_of_a_run(planted):
+    """Text is of another width, which takes a learned map: that pair cannot be measured without training."""
+    pairs = {"audio-vision": 100.0, "text-audio": 100.0}
+    weights, history = fitted(settings("no_alignment", **{"objective.alignment": pairs}), planted)
+    without, plain = fitted(settings("no_alignment", **{"objective.alignment": {}}), planted)
+    assert set(history) - set(plain) == {"loss_alignment_audio_vision"}
+    assert all(torch.equal(weights[name], without[name]) for name in without)
+    columns = [column for column in plain if column != "seconds"]
+    assert history[columns].equals(plain[columns])
+
+
+def test_true_unimodal_labels_that_the_data_lack_are_refused(planted):
+    train = replace(planted["train"], unimodal_labels={"text": planted["train"].labels})
+    with pytest.raises(
+        ValueError, match=r"'true' on planted, which has no unimodal labels of \['audio', 'vision'\]; use"
+    ):
+        study.build(settings("true_labels"), train)
 
 
 def test_a_missing_feature_file_is_said_before_anything_is_fetched(tmp_path, monkeypatch):
