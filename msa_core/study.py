@@ -16,6 +16,7 @@ from msa_core.alignment import AlignmentLoss
 from msa_core.config import DatasetConfig, RunConfig
 from msa_core.data import FeatureSet, load_features, planted_features, require_file
 from msa_core.encoders import load_tokenizer
+from msa_core.frozen import freeze_text
 from msa_core.labels import UnimodalLabelGenerator
 from msa_core.model import MSAModel, build_model
 from msa_core.objective import MultiTaskLoss
@@ -24,22 +25,26 @@ from msa_core.records import Run
 from msa_core.training import encodings, evaluate, fit, predict
 
 
-def load_dataset(config: DatasetConfig, text_encoder: str) -> dict[str, FeatureSet]:
-    """The three splits of a data set, its text in the tokens of `text_encoder`."""
-    if config.features is not None:
-        require_file(from_root(config.features))  # before a tokenizer is fetched for it
+def load_dataset(config: DatasetConfig, text_encoder: str, freeze: bool = False) -> dict[str, FeatureSet]:
+    """The three splits of a data set, its text in the tokens of `text_encoder`, or in its states if that is frozen."""
+    path = None if config.features is None else from_root(config.features)
+    if path is not None:
+        require_file(path)  # before a tokenizer is fetched for it
     tokenizer = load_tokenizer(text_encoder)
-    if config.features is None:
-        return planted_features(**config.planted.model_dump(), max_tokens=config.max_tokens, tokenizer=tokenizer)
-    return load_features(
-        from_root(config.features),
+    if path is None:
+        data = planted_features(**config.planted.model_dump(), max_tokens=config.max_tokens, tokenizer=tokenizer)
+        return freeze_text(data, text_encoder) if freeze else data
+    folder = path.parent if config.cache_folder is None else from_root(config.cache_folder)
+    data = load_features(
+        path,
         tokenizer=tokenizer,
         label_bound=config.label_bound,
         standardise=config.standardise,
         max_frames=config.max_frames,
         max_tokens=config.max_tokens,
-        cache_folder=None if config.cache_folder is None else from_root(config.cache_folder),
+        cache_folder=folder,
     )
+    return freeze_text(data, text_encoder, cache=folder / f"{path.name}.cache") if freeze else data
 
 
 def build(config: RunConfig, train: FeatureSet) -> tuple[MSAModel, MultiTaskLoss, UnimodalLabelGenerator | None]:
@@ -116,7 +121,7 @@ def _run(config: RunConfig, folder: Path) -> None:
     started = records.start()
     state_file = _state_file(config, folder)
     set_seed(config.seed)
-    data = load_dataset(config.dataset, config.model.text_encoder)
+    data = load_dataset(config.dataset, config.model.text_encoder, config.model.freeze_text)
     model, objective, generator = build(config, data["train"])
     before = _second_order(encodings(model, data["train"]), "before")
     set_seed(config.seed)  # looking at the untrained model leaves no trace in the training

@@ -24,6 +24,7 @@ from msa_core.labels import UnimodalLabelGenerator
 from msa_core.metrics import regression_metrics
 from msa_core.model import MSAModel
 from msa_core.objective import MultiTaskLoss
+from msa_core.precision import fast_products
 
 EVALUATION_BATCH_SIZE = 64
 
@@ -57,6 +58,7 @@ class _Progress:
     trajectories: list[dict[str, Tensor]] = field(default_factory=list)
 
 
+@fast_products()
 def fit(
     model: MSAModel,
     objective: MultiTaskLoss,
@@ -297,6 +299,7 @@ def evaluate(model: MSAModel, features: FeatureSet, scheme: str) -> dict[str, di
     return {task: regression_metrics(pred, true, scheme) for task, pred in predict(model, features).items()}
 
 
+@fast_products()
 def _run(model: MSAModel, features: FeatureSet, chosen: Any) -> dict[str, NDArray]:
     model.eval()
     device = next(model.parameters()).device

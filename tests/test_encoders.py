@@ -1,12 +1,13 @@
 """Oracles: torch's own LSTM run sample by sample, transformers' own output."""
 
+import copy
 import sys
 
 import pytest
 import torch
 
 from msa_core.data.planted import VOCABULARY
-from msa_core.encoders import FrameEncoder, load_text_encoder, load_tokenizer
+from msa_core.encoders import FrameEncoder, FrozenText, TrainedRows, load_text_encoder, load_tokenizer
 
 
 def test_frame_encoder_reads_each_sample_to_its_own_last_frame():
@@ -32,6 +33,40 @@ def test_text_encoder_gives_the_first_tokens_state_whatever_the_padding():
     torch.testing.assert_close(alone, states[:, 0])
     torch.testing.assert_close(padded, alone)
     assert encoder.width == alone.shape[1]
+
+
+def test_trained_rows_read_as_the_embedding_does_and_train_as_it_does_but_for_the_rest():
+    torch.manual_seed(0)
+    embedding = torch.nn.Embedding(6, 3)
+    rows = TrainedRows(copy.deepcopy(embedding), torch.tensor([4, 1]))
+    ids = torch.tensor([[1, 4], [4, 5]])
+    torch.testing.assert_close(rows(ids), embedding(ids))
+    for module in (embedding, rows):
+        optimizer = torch.optim.Adam(module.parameters(), lr=0.1, weight_decay=0.1)
+        module(torch.tensor([1, 4, 4])).square().sum().backward()
+        optimizer.step()
+    everything = torch.arange(6)
+    untouched = torch.tensor([0, 2, 3, 5])
+    torch.testing.assert_close(rows(everything)[[1, 4]], embedding(everything)[[1, 4]])
+    torch.testing.assert_close(rows(untouched), rows.pretrained[untouched])
+    assert (embedding(untouched) - rows(untouched)).abs().min() > 0.05  # what the weight decay alone does to them
+
+
+def test_tokens_that_no_training_text_has_stay_as_they_were_pretrained():
+    torch.manual_seed(0)
+    plain = load_text_encoder("tiny").eval()
+    torch.manual_seed(0)
+    encoder = load_text_encoder("tiny", torch.tensor([1, 2, 3, 7])).eval()
+    tokens, lengths = torch.tensor([[2, 7, 9, 3]]), torch.tensor([4])
+    torch.testing.assert_close(encoder(tokens, lengths), plain(tokens, lengths))
+    assert sum(p.numel() for p in plain.parameters()) - sum(p.numel() for p in encoder.parameters()) == 64 * (
+        len(VOCABULARY) - 4
+    )
+
+
+def test_frozen_text_hands_its_states_on():
+    states = torch.randn(2, 1, 3)
+    torch.testing.assert_close(FrozenText(3)(states, torch.tensor([1, 1])), states[:, 0])
 
 
 def test_tiny_has_the_planted_vocabulary():
