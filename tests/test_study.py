@@ -129,7 +129,7 @@ def test_a_failed_run_leaves_no_folder_and_an_interrupted_one_goes_on(finished, 
     """The third epoch is interrupted; the next call trains that one alone and ends with the same metrics."""
     folder = tmp_path / "seed-1111"
     epochs = []
-    original = study.fit.__globals__["_train_epoch"]
+    original = training._train_epoch
 
     def interrupted(*arguments):
         epochs.append(arguments[8])
@@ -137,7 +137,7 @@ def test_a_failed_run_leaves_no_folder_and_an_interrupted_one_goes_on(finished, 
             raise KeyboardInterrupt
         return original(*arguments)
 
-    monkeypatch.setitem(study.fit.__globals__, "_train_epoch", interrupted)
+    monkeypatch.setattr(training, "_train_epoch", interrupted)
     with pytest.raises(KeyboardInterrupt):
         study.run(settings(), folder)
     assert not folder.exists()

@@ -91,7 +91,7 @@ class FeatureSet:
         factors: planted data only: "shared", "text", "audio", "vision" -> (N,).
         scaling: modality -> (mean, scale), (D,) each, of the train split: frames are standardised when batched.
         max_frames: audio and vision are cut to their first so many frames when batched; None keeps all.
-        source: where the data are from (path, SHA-256, frames with replaced values, or the generator's arguments).
+        source: where the data are from (file name, SHA-256, frames with replaced values, or the generator's arguments).
     """
 
     split: str

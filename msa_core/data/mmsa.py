@@ -120,7 +120,7 @@ def load_features(
                 scaling=scaling,
                 max_frames=max_frames,
                 source={
-                    "path": str(path),
+                    "file": path.name,
                     "sha256": metadata["sha256"],
                     "replaced_frames": metadata["replaced_frames"],
                 },
