@@ -11,7 +11,7 @@ import torch
 from filelock import FileLock
 from safetensors.torch import load_file
 
-from msa_core import paths, records, study
+from msa_core import paths, records, study, training
 from msa_core.config import load_yaml, resolve
 from msa_core.metrics import regression_metrics
 
