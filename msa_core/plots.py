@@ -208,3 +208,26 @@ def unimodal_against_multimodal(labels: pd.DataFrame) -> Figure:
 def _panels(number: int, height: float = 3.2, sharey: bool = False) -> tuple[Figure, list[Axes]]:
     figure, axes = plt.subplots(1, number, figsize=(WIDTH, height), sharey=sharey, squeeze=False)
     return figure, list(axes[0])
+
+
+def cost_of_parts(parts: pd.DataFrame, goal: float = 5.0) -> Figure:
+    """What each part adds to a training step, with its 95% interval; a panel a text encoder.
+
+    Args:
+        parts: as benchmarks/parts.py writes them: text_encoder, part, step_ms, added_percent, low, high (nan for the
+            model that nothing is added to), n.
+        goal: percent, drawn as a line.
+    """
+    encoders = list(dict.fromkeys(parts["text_encoder"]))
+    figure, axes = plt.subplots(1, len(encoders), figsize=(WIDTH, 4.2), sharey=True, squeeze=False)
+    for axis, encoder in zip(axes[0], encoders, strict=True):
+        whole = parts[parts["text_encoder"] == encoder]
+        added = whole.dropna(subset="added_percent").iloc[::-1]
+        errors = np.abs(added[["low", "high"]].T.to_numpy() - added["added_percent"].to_numpy())
+        axis.errorbar(added["added_percent"], added["part"], xerr=errors, fmt="o", capsize=3)
+        axis.axvline(0, color="0.5", linewidth=1)
+        axis.axvline(goal, color="C1", linestyle="--", linewidth=1, label=f"goal, {goal:g}%")
+        axis.set_title(f"text encoder {encoder}, step of {whole['step_ms'].iloc[0]:.0f} ms", loc="left")
+        axis.set_xlabel(f"added to a step (%), median of {whole['n'].iloc[0]} batches")
+    axes[0][0].legend(loc="lower right")
+    return figure

@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -27,6 +27,7 @@ from msa_core.objective import MultiTaskLoss
 from msa_core.precision import fast_products
 
 EVALUATION_BATCH_SIZE = 64
+CHECK_EVERY = 16  # batches: whether a loss is finite is asked so seldom because a GPU must be waited for to know
 
 
 @dataclass
@@ -58,6 +59,93 @@ class _Progress:
     trajectories: list[dict[str, Tensor]] = field(default_factory=list)
 
 
+class TrainingLoop:
+    """The steps of training, without validation, history and stopping, for which see `fit`.
+
+    Runs on a CUDA GPU if there is one, else on the CPU. The order of samples depends on `seed` and the epoch alone.
+
+    Args:
+        model: trained in place.
+        objective: its learned parts (linear maps of the alignment) are trained along.
+        train: the split.
+        config: batches, optimizer, precision.
+        generator: of unimodal labels; None: they stay what they are.
+        unimodal_labels: modality -> labels of the train split, (N,), for its unimodal task without a generator; a
+            modality left out is trained on copies of y.
+        seed: of the order of samples.
+    """
+
+    def __init__(
+        self,
+        model: MSAModel,
+        objective: MultiTaskLoss,
+        train: FeatureSet,
+        config: TrainingConfig,
+        generator: UnimodalLabelGenerator | None = None,
+        unimodal_labels: Mapping[str, Tensor] = MappingProxyType({}),
+        seed: int = 1111,
+    ) -> None:
+        AcceleratorState._reset_state(reset_partial_state=True)  # else the first loop of a process sets all later ones'
+        self.accelerator = Accelerator(cpu=not torch.cuda.is_available(), mixed_precision=config.precision)
+        device = self.accelerator.device
+        optimizer = torch.optim.Adam(_parameter_groups(model, objective, config.groups), fused=True)
+        self.model, self.objective, self.optimizer = self.accelerator.prepare(model, objective, optimizer)
+        self.train, self.config, self.generator, self.seed = train, config, generator, seed
+        self.fixed: dict[str, Tensor] = {}  # task -> labels, where nothing generates them
+        if generator is None:
+            self.fixed = {task: unimodal_labels.get(task, train.labels).to(device) for task in model.tasks}
+        else:
+            generator.to(device).initialise(torch.arange(len(train), device=device), train.labels.to(device))
+
+    @property
+    def parts(self) -> dict[str, Any]:
+        """What has a state, by name."""
+        parts = {"model": self.model, "objective": self.objective, "optimizer": self.optimizer}
+        return parts if self.generator is None else parts | {"generator": self.generator}
+
+    def steps(self, epoch: int) -> Iterator[tuple[int, dict[str, Tensor]]]:
+        """One pass over the split, `epoch` counted from 1; each batch's size and loss terms, once it is trained on.
+
+        Raises:
+            FloatingPointError: a loss term is not finite; names term, epoch and batch.
+        """
+        self.model.train()
+        parameters = [parameter for group in self.optimizer.param_groups for parameter in group["params"]]
+        order = batches(self.train, self.config.batch_size, shuffle_seed=self.seed * 100_003 + epoch)
+        last = number_of_batches(self.train, self.config.batch_size)
+        unchecked: list[dict[str, Tensor]] = []
+        number = 0
+        for window in _windows(order, self.config.accumulate):
+            samples = sum(len(batch) for batch in window)
+            for place, batch in enumerate(window, start=1):
+                number += 1
+                terms = self._backward(batch.to(self.accelerator.device), samples, epoch)
+                unchecked.append(terms)
+                if len(unchecked) == CHECK_EVERY or number == last:
+                    _refuse_infinite(unchecked, epoch, number)
+                    unchecked = []
+                if place == len(window):
+                    self.accelerator.clip_grad_norm_(parameters, self.config.max_gradient_norm)
+                    self.optimizer.step()
+                    self.optimizer.zero_grad()
+                yield len(batch), terms
+
+    def _backward(self, batch: Batch, samples: int, epoch: int) -> dict[str, Tensor]:
+        """Add the gradients of one batch of a step of so many samples, and generate its labels anew."""
+        output = self.model(batch)
+        if self.generator is None:
+            labels = {task: self.fixed[task][batch.index] for task in output.predictions}
+        else:
+            labels = {task: self.generator.labels(task, batch.index) for task in output.predictions}
+        terms = self.objective(output, labels)
+        # Each sample weighs the same in a step, also in a last one of fewer batches than the others.
+        self.accelerator.backward(terms["total"] * (len(batch) / samples))
+        if self.generator is not None:
+            features = {task: feature.detach() for task, feature in output.features.items()}
+            self.generator.update(features, batch.index, epoch)
+        return {name: value.detach() for name, value in terms.items()}
+
+
 @fast_products()
 def fit(
     model: MSAModel,
@@ -73,43 +161,20 @@ def fit(
 ) -> Fit:
     """Train until validation MAE has not fallen for `config.patience` epochs; the model ends with its best weights.
 
-    Runs on a CUDA GPU if there is one, else on the CPU. The order of samples depends on `seed` and the epoch alone;
-    seed torch before building the model for a run that repeats bit by bit.
+    Seed torch before building the model for a run that repeats bit by bit.
 
     Args:
-        model: trained in place.
-        objective: its learned parts (linear maps of the alignment) are trained along.
-        train, valid: splits; a third one is not taken.
-        config: the loop's settings.
-        generator: of unimodal labels; None: they stay what they are.
-        unimodal_labels: modality -> labels of the train split, (N,), for its unimodal task without a generator; a
-            modality left out is trained on copies of y.
+        model, objective, train, config, generator, unimodal_labels, seed: see `TrainingLoop`.
+        valid: the split that selects; a third one is not taken.
         scheme: of the validation metrics, see `msa_core.metrics`.
-        seed: of the order of samples.
         state_file: written about every `config.state_every` seconds; training goes on from one that is there.
 
     Raises:
         FloatingPointError: a loss term is not finite (names term, epoch and batch), or a prediction on valid.
     """
-    AcceleratorState._reset_state(reset_partial_state=True)  # else the first fit of a process sets all later ones'
-    accelerator = Accelerator(cpu=not torch.cuda.is_available(), mixed_precision=config.precision)
-    device = accelerator.device
-    optimizer = torch.optim.Adam(_parameter_groups(model, objective, config.groups), fused=True)
-    model, objective, optimizer = accelerator.prepare(model, objective, optimizer)
-    if generator is not None:
-        generator.to(device)
-        generator.initialise(torch.arange(len(train), device=device), train.labels.to(device))
-        labels_of = generator.labels
-    else:
-        fixed = {task: unimodal_labels.get(task, train.labels).to(device) for task in model.tasks}
-
-        def labels_of(task: str, index: Tensor) -> Tensor:
-            return fixed[task][index]
-
-    parts: dict[str, Any] = {"model": model, "objective": objective, "optimizer": optimizer}
-    if generator is not None:
-        parts["generator"] = generator
-    progress = _load_state(state_file, parts) if state_file and state_file.is_file() else _Progress()
+    loop = TrainingLoop(model, objective, train, config, generator, unimodal_labels, seed)
+    model = loop.model
+    progress = _load_state(state_file, loop.parts) if state_file and state_file.is_file() else _Progress()
     if generator is not None and not progress.trajectories:
         progress.trajectories.append(_labels(generator, train, epoch=0))
 
@@ -120,13 +185,10 @@ def fit(
             started = time.perf_counter()
             progress.epoch += 1
             bar.set_description(f"epoch {progress.epoch}")
-            model.train()
-            terms = _train_epoch(
-                accelerator, model, objective, optimizer, train, config, generator, seed, progress.epoch, bar, labels_of
-            )
+            terms = _train_epoch(loop, progress.epoch, bar)
             found = evaluate(model, valid, scheme)["multimodal"]
             row = {"epoch": progress.epoch, **terms}
-            row |= {f"learning_rate_{group['name']}": group["lr"] for group in optimizer.param_groups}
+            row |= {f"learning_rate_{group['name']}": group["lr"] for group in loop.optimizer.param_groups}
             row |= {"seconds": time.perf_counter() - started}
             progress.history.append(row | {f"valid_{metric}": value for metric, value in found.items()})
             if generator is not None:
@@ -136,11 +198,11 @@ def fit(
                 progress.best_weights = {name: value.detach().clone() for name, value in model.state_dict().items()}
             bar.set_postfix({"valid MAE": f"{found['mae']:.4f}", "best": f"{progress.best_mae:.4f}"})
             if state_file and time.perf_counter() - saved >= config.state_every:
-                _save_state(state_file, parts, progress)
+                _save_state(state_file, loop.parts, progress)
                 saved = time.perf_counter()
         bar.total = bar.n  # stopped early: the bar is full all the same
     model.load_state_dict(progress.best_weights)
-    accelerator.unwrap_model(model, keep_fp32_wrapper=False)
+    loop.accelerator.unwrap_model(model, keep_fp32_wrapper=False)
     return Fit(
         pd.DataFrame(progress.history),
         _trajectory_frame(progress.trajectories, train.ids),
@@ -148,45 +210,14 @@ def fit(
     )
 
 
-def _train_epoch(
-    accelerator: Accelerator,
-    model: MSAModel,
-    objective: MultiTaskLoss,
-    optimizer: torch.optim.Optimizer,
-    train: FeatureSet,
-    config: TrainingConfig,
-    generator: UnimodalLabelGenerator | None,
-    seed: int,
-    epoch: int,
-    bar: tqdm,
-    labels_of: Callable[[str, Tensor], Tensor],
-) -> dict[str, float]:
+def _train_epoch(loop: TrainingLoop, epoch: int, bar: tqdm) -> dict[str, float]:
     """One pass over the train split; each loss term's mean over its samples."""
     sums: dict[str, Tensor] = {}
-    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
-    number = 0
-    for window in _windows(batches(train, config.batch_size, shuffle_seed=seed * 100_003 + epoch), config.accumulate):
-        samples = sum(len(batch) for batch in window)
-        for batch in window:
-            number += 1
-            batch = batch.to(accelerator.device)
-            output = model(batch)
-            labels = {task: labels_of(task, batch.index) for task in model.tasks}
-            terms = objective(output, labels)
-            if not terms["total"].isfinite():
-                _stop(terms, epoch, number)
-            # Each sample weighs the same in a step, also in a last window that is shorter than the others.
-            accelerator.backward(terms["total"] * (len(batch) / samples))
-            for name, value in terms.items():
-                sums[name] = sums.get(name, 0) + value.detach() * len(batch)
-            if generator is not None:
-                features = {task: feature.detach() for task, feature in output.features.items()}
-                generator.update(features, batch.index, epoch)
-            bar.update()
-        accelerator.clip_grad_norm_(parameters, config.max_gradient_norm)
-        optimizer.step()
-        optimizer.zero_grad()
-    return {f"loss_{name}": value.item() / len(train) for name, value in sums.items()}
+    for samples, terms in loop.steps(epoch):
+        for name, value in terms.items():
+            sums[name] = sums.get(name, 0) + value * samples
+        bar.update()
+    return {f"loss_{name}": value.item() / len(loop.train) for name, value in sums.items()}
 
 
 def _windows(items: Iterator[Batch], size: int) -> Iterator[list[Batch]]:
@@ -194,10 +225,16 @@ def _windows(items: Iterator[Batch], size: int) -> Iterator[list[Batch]]:
         yield window
 
 
-def _stop(terms: Mapping[str, Tensor], epoch: int, batch: int) -> None:
+def _refuse_infinite(batch_terms: list[dict[str, Tensor]], epoch: int, last: int) -> None:
+    """Fail at the first of the latest batches, up to number `last`, of which a term is not finite."""
+    finite = torch.stack([terms["total"] for terms in batch_terms]).isfinite()
+    if finite.all():
+        return
+    first = int(finite.int().argmin())
+    terms = batch_terms[first]
     bad = [name for name, value in terms.items() if name != "total" and not value.isfinite()] or ["total"]
     raise FloatingPointError(
-        f"loss term {', '.join(bad)} is not finite in epoch {epoch}, batch {batch}: "
+        f"loss term {', '.join(bad)} is not finite in epoch {epoch}, batch {last - len(batch_terms) + first + 1}: "
         f"got {[terms[name].item() for name in bad]}; "
         "lower the learning rate or the term's weight, or standardise the frames"
     )

@@ -98,3 +98,25 @@ def test_unimodal_against_multimodal_names_the_correlation():
     labels = pd.DataFrame({"multimodal": [1.0, 2.0, 3.0], "text": [1.0, 2.0, 3.0], "audio": [3.0, 2.0, 1.0]})
     figure = plots.unimodal_against_multimodal(labels)
     assert [axis.get_title() for axis in figure.axes] == ["text (correlation 1.00)", "audio (correlation -1.00)"]
+
+
+def test_cost_of_parts_shows_what_each_part_adds():
+    parts = pd.DataFrame(
+        {
+            "text_encoder": ["a"] * 3 + ["b"] * 3,
+            "part": ["base", "+ one", "+ two"] * 2,
+            "step_ms": [10.0, 11, 12] * 2,
+            "added_percent": [np.nan, 10, 20, np.nan, 1, 2],
+            "low": [np.nan, 8, 19, np.nan, 0, 1],
+            "high": [np.nan, 13, 22, np.nan, 2, 3],
+            "n": [7] * 6,
+        }
+    )
+    left, right = plots.cost_of_parts(parts).axes
+    assert left.lines[0].get_xdata().tolist() == [20, 10]
+    assert right.lines[0].get_xdata().tolist() == [2, 1]
+    assert [label.get_text() for label in left.get_yticklabels()] == ["+ two", "+ one"]
+    (bars,) = left.collections
+    np.testing.assert_allclose([path[:, 0] for path in bars.get_segments()], [[19, 22], [8, 13]])
+    assert left.get_title(loc="left") == "text encoder a, step of 10 ms"
+    assert left.get_xlabel() == "added to a step (%), median of 7 batches"
