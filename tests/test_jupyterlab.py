@@ -59,11 +59,11 @@ def lab(small_checkout):
 def test_the_training_notebook_runs_from_the_menu(lab, small_checkout, browser):
     page = browser.new_page(viewport={"width": 1280, "height": 1600})
     page.goto(f"{lab}/lab/tree/01_train.ipynb")
-    page.locator(".jp-Notebook-ExecutionIndicator[data-status=idle]").wait_for()
+    page.get_by_text("Python 3 (ipykernel) | Idle").wait_for()  # before that, nothing runs
     page.get_by_role("menuitem", name="Run", exact=True).click()
     page.get_by_role("menuitem", name="Run All Cells", exact=True).click()
     final_table = page.locator(".jp-CodeCell").last.locator("table")
-    errors = page.locator("[data-mime-type='application/vnd.jupyter.error']")
+    errors = page.locator(".jp-OutputArea-output").filter(has_text="Traceback (most recent call last)")
     final_table.or_(errors).first.wait_for(timeout=60_000)
     assert errors.all_inner_texts() == []
     widths = page.locator(".jp-OutputArea img").evaluate_all("all => all.map(image => image.naturalWidth)")
