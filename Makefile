@@ -5,7 +5,10 @@ READY := .venv/ready
 CORES ?= 2
 GRID ?= small
 
-.PHONY: study test lab check lock clean
+SNAKEMAKE = $(BIN)/snakemake --snakefile workflow/Snakefile --cores $(CORES) --keep-going --rerun-incomplete \
+	--quiet host reason rules --config grid=$(GRID)
+
+.PHONY: study report test lab check lock clean
 .DEFAULT_GOAL := study
 
 $(READY): requirements.lock pyproject.toml
@@ -16,9 +19,12 @@ $(READY): requirements.lock pyproject.toml
 	touch $@
 
 study: $(READY) ## train every run of the grid that is not finished, then write tables and figures
-	$(BIN)/snakemake --snakefile workflow/Snakefile --cores $(CORES) --keep-going --rerun-incomplete \
-		--quiet host reason rules --config grid=$(GRID)
+	$(SNAKEMAKE)
 	@echo "results/tables and figures hold the tables and figures of the grid $(GRID)"
+
+report: $(READY) ## one page of all the study's tables and figures, after whatever of it is missing
+	$(SNAKEMAKE) -- report
+	@echo "results/ holds the report of the grid $(GRID): open it in a browser"
 
 test: $(READY) ## every test, the doctests and the notebooks included
 	$(BIN)/pytest

@@ -11,6 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import SymLogNorm
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
+from matplotlib_inline.config import InlineBackend
 from numpy.typing import NDArray
 
 from msa_core import MODALITIES, SPLITS
@@ -20,6 +21,7 @@ from msa_core.tables import METRIC_TITLES
 
 TASK_COLOURS = {"multimodal": "#000000", "text": "#0072B2", "audio": "#D55E00", "vision": "#009E73"}
 plt.style.use(STYLE)
+InlineBackend.instance().figure_formats = {"retina"}  # in notebooks: the same size, twice the pixels
 WIDTH = 9.0  # inches: text stays readable when a README shows the picture about 800 pixels wide
 
 

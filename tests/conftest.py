@@ -5,7 +5,9 @@ from functools import cache
 from pathlib import Path
 
 import pytest
+import yaml
 from hypothesis import settings
+from playwright.sync_api import sync_playwright
 
 ROOT = Path(__file__).resolve().parent.parent
 REAL_DATA = (ROOT.parent / "shared" / "data", ROOT / "data")  # never committed
@@ -32,3 +34,35 @@ def real_data(tmp_path_factory):
         return copy(name) or pytest.skip(f"data/{name}.pkl is not there; README.md, 'Running it', says what it is")
 
     return path
+
+
+@pytest.fixture
+def checkout(tmp_path):
+    """A copy of the sources as a fresh clone has them."""
+    for part in ("msa_core", "config", "workflow", "notebooks", "figures"):
+        ignored = shutil.ignore_patterns("__pycache__", "*.png", "*.svg")
+        shutil.copytree(ROOT / part, tmp_path / part, ignore=ignored)
+    return tmp_path
+
+
+@pytest.fixture
+def small_checkout(checkout):
+    """The same with little planted data and two epochs."""
+    preset = checkout / "config" / "datasets" / "planted.yaml"
+    chosen = yaml.safe_load(preset.read_text())
+    chosen["dataset"]["planted"] = {"num_train": 40, "num_valid": 20, "num_test": 20}
+    chosen["training"]["max_epochs"] = 2
+    preset.write_text(yaml.safe_dump(chosen))
+    return checkout
+
+
+@pytest.fixture(scope="module")
+def browser():
+    """The system's Chromium, headless; skips if there is none."""
+    chromium = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    if chromium is None:
+        pytest.skip("no Chromium: install chromium or google-chrome to run the tests in a browser")
+    with sync_playwright() as playwright:
+        running = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        yield running
+        running.close()

@@ -1,15 +1,11 @@
 """The batch, on a copy of the sources as a fresh clone has them: what Snakemake plans, runs and runs again."""
 
 import os
-import shutil
 import subprocess
 import sys
 
 import pandas as pd
-import pytest
 import yaml
-
-from msa_core import paths
 
 
 def snakemake(folder, *arguments):
@@ -24,15 +20,7 @@ def planned(folder, *arguments):
     code, text = snakemake(folder, "--dry-run", *arguments)
     assert code == 0, text
     rows = [line.split() for line in text.splitlines()]
-    return {row[0]: int(row[1]) for row in rows if len(row) == 2 and row[0] in ("train", "results")}
-
-
-@pytest.fixture
-def checkout(tmp_path):
-    for part in ("msa_core", "config", "workflow", "notebooks", "figures"):
-        ignored = shutil.ignore_patterns("__pycache__", "*.png", "*.svg")
-        shutil.copytree(paths.ROOT / part, tmp_path / part, ignore=ignored)
-    return tmp_path
+    return {row[0]: int(row[1]) for row in rows if len(row) == 2 and row[0] in ("train", "results", "report")}
 
 
 def test_a_fresh_clone_trains_the_whole_grid(checkout):
@@ -45,15 +33,10 @@ def test_an_unknown_grid_is_an_error(checkout):
     assert "got grid 'huge', expected one of" in text
 
 
-def test_a_small_study_from_end_to_end_and_what_is_run_again(checkout):
+def test_a_small_study_from_end_to_end_and_what_is_run_again(small_checkout):
+    checkout = small_checkout
     study = [{"dataset": "planted", "variants": ["paper", "no_alignment"], "seeds": [1]}]
     (checkout / "config" / "study.yaml").write_text(yaml.safe_dump({"small": study}))
-    preset = checkout / "config" / "datasets" / "planted.yaml"
-    settings = yaml.safe_load(preset.read_text())
-    settings["dataset"]["planted"] = {"num_train": 40, "num_valid": 20, "num_test": 20}
-    settings["training"]["max_epochs"] = 2
-    preset.write_text(yaml.safe_dump(settings))
-
     code, text = snakemake(checkout)
     assert code == 0, text
     table = pd.read_csv(checkout / "results" / "tables" / "main.csv")
@@ -62,9 +45,13 @@ def test_a_small_study_from_end_to_end_and_what_is_run_again(checkout):
     assert (checkout / "results" / "notebooks" / "planted" / "paper" / "seed-1.ipynb").is_file()
 
     assert planned(checkout) == {}
+    code, text = snakemake(checkout, "report")
+    assert code == 0, text
+    assert "How good is each variant?" in (checkout / "results" / "report.html").read_text()
+    assert planned(checkout, "report") == {}
     plots = checkout / "msa_core" / "plots.py"
     plots.write_text(plots.read_text() + "\n")
-    assert planned(checkout) == {"results": 1}
+    assert planned(checkout, "report") == {"results": 1, "report": 1}
     loss = checkout / "msa_core" / "objective.py"
     loss.write_text(loss.read_text() + "\n")
     assert planned(checkout) == {"train": 2, "results": 1}
