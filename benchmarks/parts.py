@@ -149,13 +149,12 @@ def main() -> None:
         memory = {part: last_line([*child, part]) for part in PARTS}
         tables.append(table_of(text_encoder, last_line(child), memory))
     notes = (
-        f"Planted data, batches of 32, {options.threads} threads. `added`: the median over n batches of a "
-        "step minus the same batch's step `without` the part, in ms and in percent of the latter, with the 95% interval "
+        f"Planted data, batches of 32, {options.threads} threads. `added`: the median over n batches of a step minus "
+        "the same batch's step `without` the part, in ms and in percent of the latter; low and high: the 95% interval "
         "of the percent."
     )
-    write(
-        pd.concat(tables), options.results / "parts", "Cost of the paper's parts", "python benchmarks/parts.py", notes
-    )
+    command = "python benchmarks/parts.py"
+    write(pd.concat(tables), options.results / "parts", "Cost of the paper's parts", command, notes)
 
 
 if __name__ == "__main__":
