@@ -9,6 +9,7 @@ import pandas as pd
 from accelerate.utils import set_seed
 from filelock import FileLock, Timeout
 from numpy.typing import NDArray
+from safetensors.torch import load_model
 from tqdm.auto import tqdm
 
 from msa_core import records
@@ -105,6 +106,25 @@ def run(config: RunConfig, folder: Path) -> Run:
     except Timeout:
         raise RuntimeError(f"{folder}: another process is at this run; wait for it, or stop it") from None
     return records.read_run(folder)
+
+
+def load_run(folder: Path, trained: bool = True) -> tuple[Run, MSAModel, dict[str, FeatureSet]]:
+    """A finished run with its model and data, rebuilt from its folder.
+
+    Args:
+        folder: a finished run's.
+        trained: True: the best epoch's weights; False: the random ones that the run began with.
+
+    Raises:
+        FileNotFoundError: the folder holds no finished run.
+    """
+    run = records.read_run(folder)
+    data = load_dataset(run.config.dataset, run.config.model.text_encoder)
+    set_seed(run.config.seed)
+    model, *_ = build(run.config, data["train"])
+    if trained:
+        load_model(model, folder / "checkpoint" / "model.safetensors")
+    return run, model, data
 
 
 def _refuse_other_settings(config: RunConfig, folder: Path) -> None:

@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 import torch
 from filelock import FileLock
-from safetensors.torch import load_file
 
 from msa_core import paths, records, study, training
 from msa_core.config import load_yaml, resolve
@@ -65,10 +64,8 @@ def test_what_is_read_is_what_was_run(finished):
 
 def test_weights_give_the_predictions_and_the_covariances(finished):
     folder, run = finished
-    data = study.load_dataset(run.config.dataset, "tiny")
     torch.manual_seed(0)
-    model, _, _ = study.build(run.config, data["train"])
-    model.load_state_dict(load_file(folder / "checkpoint" / "model.safetensors"))
+    _, model, data = study.load_run(folder)
     predicted = study.predict(model, data["test"])["multimodal"]
     np.testing.assert_allclose(run.predictions.query("split == 'test'")["multimodal"], predicted, rtol=1e-5, atol=1e-6)
     audio = study.encodings(model, data["train"])["audio"]
@@ -76,6 +73,13 @@ def test_weights_give_the_predictions_and_the_covariances(finished):
     values = np.linalg.eigvalsh(run.alignment["audio/covariance/after"])[::-1]
     np.testing.assert_allclose(run.alignment["audio/spectrum/after"], values)
     assert not np.allclose(run.alignment["audio/covariance/before"], run.alignment["audio/covariance/after"])
+
+
+def test_the_untrained_model_of_a_run_is_the_one_it_began_with(finished):
+    folder, run = finished
+    _, model, data = study.load_run(folder, trained=False)
+    audio = study.encodings(model, data["train"])["audio"]
+    np.testing.assert_allclose(run.alignment["audio/covariance/before"], np.cov(audio.T), rtol=1e-4, atol=1e-9)
 
 
 def test_provenance_says_where_the_numbers_are_from(finished):
