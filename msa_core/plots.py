@@ -1,6 +1,8 @@
 """One function per figure: frames in, `matplotlib.figure.Figure` out, no file access but the style sheet."""
 
 from collections.abc import Mapping
+from itertools import product
+from textwrap import shorten, wrap
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -97,8 +99,7 @@ def label_trajectories(labels: pd.DataFrame, label_bound: float, followed: int =
         followed: how many utterances to follow, evenly spread over the range of y.
     """
     modalities = [modality for modality in MODALITIES if modality in labels]
-    start = labels.query("epoch == 0").sort_values("multimodal", kind="stable")
-    chosen = start["id"].iloc[np.linspace(0, len(start) - 1, followed).round().astype(int)]
+    chosen = _evenly_by_y(labels, followed)
     figure, axes = plt.subplots(2, len(modalities), figsize=(WIDTH, 5.6), sharex=True, sharey="row", squeeze=False)
     for column, modality in enumerate(modalities):
         top, bottom = axes[:, column]
@@ -121,56 +122,244 @@ def label_trajectories(labels: pd.DataFrame, label_bound: float, followed: int =
     return figure
 
 
-def label_agreement(agreement: pd.DataFrame) -> Figure:
-    """Distance and correlation of generated to true unimodal labels by epoch; dashed: copying y.
+def label_distributions(
+    labels: pd.DataFrame, label_bound: float, true: pd.DataFrame | None = None, number: int = 6
+) -> Figure:
+    """Violins of the generated labels at some epochs, evenly spread, and of the true ones; lines are quartiles.
 
     Args:
-        agreement: as `tables.label_agreement` gives it.
+        labels: one run's (`Run.labels`).
+        label_bound: H.
+        true: id and a column of true unimodal labels per modality; None: there are none.
+        number: of epochs shown.
     """
-    figure, axes = _panels(2)
-    for axis, measure, name in zip(
-        axes, ("mae", "corr"), ("MAE to the true label (label units)", "correlation with it"), strict=True
-    ):
-        for modality, group in agreement.groupby("modality", sort=False):
-            axis.plot(group["epoch"], group[measure], color=TASK_COLOURS[str(modality)], label=modality)
-            axis.axhline(group[measure].iloc[0], color=TASK_COLOURS[str(modality)], linestyle="--", linewidth=1)
-        axis.set(xlabel="epoch (dashed: copying y)", ylabel=name)
-        axis.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axes[0].legend()
+    modalities = [modality for modality in MODALITIES if modality in labels]
+    epochs = np.unique(np.linspace(0, labels["epoch"].max(), number).round().astype(int))
+    names = {epoch: str(epoch) if epoch else "0\n(y)" for epoch in epochs.tolist()}
+    shown = labels.assign(epoch=labels["epoch"].map(names)).dropna(subset="epoch")
+    order = list(names.values())
+    if true is not None:
+        shown, order = pd.concat([shown, true.assign(epoch="true")]), [*order, "true"]
+    figure, axes = _panels(len(modalities), height=3.4, sharey=True)
+    for axis, modality in zip(axes, modalities, strict=True):
+        colours = [TASK_COLOURS[modality] if epoch != "true" else "0.6" for epoch in order]
+        sns.violinplot(
+            shown, x="epoch", y=modality, hue="epoch", order=order, hue_order=order, palette=colours, ax=axis,
+            cut=0, inner="quart", density_norm="width", linewidth=0.8, alpha=0.6, legend=False,
+        )  # fmt: skip
+        axis.set(title=modality, xlabel="epoch", ylabel="", ylim=(-1.05 * label_bound, 1.05 * label_bound))
+    axes[0].set_ylabel("generated label (label units)")
     return figure
 
 
-def covariances(alignment: Mapping[str, NDArray], modalities: tuple[str, ...]) -> Figure:
-    """Covariance matrices of encodings before and after training, on one colour scale, and their spectra.
+def label_paths(
+    labels: pd.DataFrame,
+    texts: Mapping[str, str],
+    label_bound: float,
+    true: pd.DataFrame | None = None,
+    followed: int = 6,
+) -> Figure:
+    """Some utterances, evenly spread over the range of y, with their text and generated labels by epoch.
 
     Args:
-        alignment: `Run.alignment`.
-        modalities: rows, one each.
+        labels: one run's (`Run.labels`).
+        texts: id -> what is written above the utterance's panel.
+        label_bound: H.
+        true: id and a column of true unimodal labels per modality, drawn behind the last epoch; None: there are none.
+        followed: number of utterances.
     """
-    figure, axes = plt.subplots(len(modalities), 3, figsize=(WIDTH, 2.9 * len(modalities)), squeeze=False)
-    largest = max(
-        np.quantile(np.abs(alignment[f"{modality}/covariance/{when}"]), 0.995)
-        for modality in modalities
-        for when in ("before", "after")
+    modalities = [modality for modality in MODALITIES if modality in labels]
+    last = labels["epoch"].max()
+    rows = -(-followed // 3)
+    figure, axes = plt.subplots(rows, 3, figsize=(WIDTH, 2.9 * rows), sharex=True, sharey=True, squeeze=False)
+    for axis, identity in zip(axes.flat, _evenly_by_y(labels, followed), strict=False):
+        path = labels[labels["id"] == identity].sort_values("epoch")
+        y = path["multimodal"].iloc[0]
+        axis.axhline(y, color=TASK_COLOURS["multimodal"], linestyle="--", linewidth=1, label="y")
+        for modality in modalities:
+            colour = TASK_COLOURS[modality]
+            axis.plot(path["epoch"], path[modality], color=colour, label=modality)
+            if true is not None:
+                target = true.loc[true["id"] == identity, modality]
+                axis.scatter(last * 1.06, target, color=colour, marker="D", s=22, zorder=3, label=f"true {modality}")
+        axis.set_title("\n".join(wrap(shorten(texts[identity], 100), 36)), fontsize=8, loc="left")
+        axis.set_ylim(-1.05 * label_bound, 1.05 * label_bound)
+        axis.xaxis.set_major_locator(MaxNLocator(integer=True))
+    for axis in axes[-1]:
+        axis.set_xlabel("epoch (0: the start, y)")
+    for axis in axes[:, 0]:
+        axis.set_ylabel("label (label units)")
+    _legend_below(figure, axes[0, 0])
+    return figure
+
+
+def label_movement(movement: pd.DataFrame, label_bound: float) -> Figure:
+    """How far generated labels move and how often their sign changes, by epoch; a line a seed, a row a variant.
+
+    Args:
+        movement: as `tables.label_movement` gives it, with variant and seed.
+        label_bound: H; dotted: 1% of it.
+    """
+    names = {
+        "moved": "mean |change| in an epoch\n(label units)",
+        "flipped": "share of samples whose\nsign changes in an epoch",
+        "opposite": "share of samples whose\nsign is not y's (y ≠ 0)",
+    }
+    variants = list(dict.fromkeys(movement["variant"]))
+    figure, axes = plt.subplots(len(variants), 3, figsize=(WIDTH, 3.1 * len(variants)), sharey="col", squeeze=False)
+    for row, variant in zip(axes, variants, strict=True):
+        of_variant = movement[movement["variant"] == variant]
+        for axis, (measure, name) in zip(row, names.items(), strict=True):
+            _line_a_seed(axis, of_variant, measure)
+            axis.set(xlabel="epoch", ylabel=name)
+            axis.set_ylim(bottom=0)
+        row[0].axhline(0.01 * label_bound, color="0.4", linestyle=":", linewidth=1.2, label="1% of H")
+        row[0].set_title(f"{variant}, n = {of_variant['seed'].nunique()} seeds", loc="left")
+    _legend_below(figure, axes[0, 0])
+    return figure
+
+
+def label_agreement(agreement: pd.DataFrame) -> Figure:
+    """Distance and correlation of generated to true unimodal labels by epoch; a line a seed, a row a variant.
+
+    Args:
+        agreement: as `tables.label_agreement` gives it, with variant and seed.
+    """
+    names = {"mae": "MAE to the true label (label units)", "corr": "correlation with it"}
+    variants = list(dict.fromkeys(agreement["variant"]))
+    figure, axes = plt.subplots(len(variants), 2, figsize=(WIDTH, 3.4 * len(variants)), sharey="col", squeeze=False)
+    for row, variant in zip(axes, variants, strict=True):
+        of_variant = agreement[agreement["variant"] == variant]
+        for axis, (measure, name) in zip(row, names.items(), strict=True):
+            _line_a_seed(axis, of_variant, measure)
+            for modality, copied in of_variant[of_variant["epoch"] == 0].groupby("modality"):
+                colour = TASK_COLOURS[str(modality)]
+                axis.axhline(copied[measure].iloc[0], color=colour, linestyle="--", linewidth=1)
+            axis.set(xlabel="epoch (dashed: copying y)", ylabel=name)
+        row[0].set_title(f"{variant}, n = {of_variant['seed'].nunique()} seeds", loc="left")
+    _legend_below(figure, axes[0, 0])
+    return figure
+
+
+def covariances(alignments: Mapping[str, Mapping[str, NDArray]], modalities: tuple[str, ...]) -> Figure:
+    """Covariance matrices of encodings before and after training, on one colour scale.
+
+    A row a modality, then, for two modalities of one width, the difference; two columns a variant.
+
+    Args:
+        alignments: variant -> `Run.alignment`, of one seed.
+        modalities: rows.
+    """
+    columns: dict[str, dict[str, NDArray]] = {}
+    for variant, alignment in alignments.items():
+        for when in ("before", "after"):
+            matrices = {modality: alignment[f"{modality}/covariance/{when}"] for modality in modalities}
+            if len(matrices) == 2 and len({matrix.shape for matrix in matrices.values()}) == 1:
+                matrices[" − ".join(modalities)] = np.subtract(*matrices.values())
+            columns[f"{variant}\n{when} training"] = matrices
+    rows = list(matrices)
+    figure, axes = plt.subplots(
+        len(rows), len(columns), figsize=(WIDTH, 0.8 + len(rows) * min(3.0, WIDTH / len(columns))), squeeze=False
     )
+    largest = max(np.quantile(np.abs(matrix), 0.995) for column in columns.values() for matrix in column.values())
     # Features before training are far smaller than after it: a linear scale would show one of the two only.
     norm = SymLogNorm(linthresh=largest / 1000, vmin=-largest, vmax=largest)
-    for row, modality in zip(axes, modalities, strict=True):
-        for axis, when in zip(row, ("before", "after"), strict=False):
-            image = axis.imshow(alignment[f"{modality}/covariance/{when}"], cmap="RdBu_r", norm=norm)
-            axis.set(title=f"{modality}, {when} training", xlabel="feature", ylabel="feature")
+    for column, (heading, matrices) in zip(axes.T, columns.items(), strict=True):
+        for axis, (name, matrix) in zip(column, matrices.items(), strict=True):
+            image = axis.imshow(matrix, cmap="RdBu_r", norm=norm)
+            axis.set(xticks=[], yticks=[])
             axis.grid(False)
-        for when, style in (("before", "--"), ("after", "-")):
-            spectrum = np.clip(alignment[f"{modality}/spectrum/{when}"], 1e-12, None)
-            row[2].semilogy(range(1, len(spectrum) + 1), spectrum, style, color=TASK_COLOURS[modality], label=when)
-        row[2].set(title=f"{modality}, eigenvalues", xlabel="rank", ylabel="variance")
-        row[2].set_ylim(bottom=max(1e-8, row[2].get_ylim()[0]))
-        row[2].legend()
+            if axis in axes[:, 0]:
+                axis.set_ylabel(f"{name}\n({len(matrix)} features)")
+        column[0].set_title(heading)
     marks = np.array([-1, -0.01, 0, 0.01, 1]) * largest
-    bar = figure.colorbar(image, ax=axes[:, :2], shrink=0.7, aspect=40, location="bottom", ticks=marks)
+    bar = figure.colorbar(image, ax=axes, shrink=0.6, aspect=40, location="bottom", ticks=marks)
     bar.set_ticklabels([f"{mark:.1g}" for mark in marks])
     bar.minorticks_off()
     bar.set_label("covariance (symmetric logarithmic scale)")
+    return figure
+
+
+def spectra(eigenvalues: pd.DataFrame) -> Figure:
+    """Eigenvalues of the encodings' covariances, largest first; a line a seed, a panel a modality.
+
+    Args:
+        eigenvalues: as `tables.spectra` gives it, with variant and seed.
+    """
+    modalities = list(dict.fromkeys(eigenvalues["modality"]))
+    variants = list(dict.fromkeys(eigenvalues["variant"]))
+    figure, axes = _panels(len(modalities), height=3.6, sharey=True)
+    for axis, modality in zip(axes, modalities, strict=True):
+        of_modality = eigenvalues[eigenvalues["modality"] == modality]
+        for (variant, when, _), line in of_modality.groupby(["variant", "when", "seed"], sort=False):
+            axis.semilogy(
+                line["rank"], line["variance"].clip(lower=1e-12), "--" if when == "before" else "-",
+                color=f"C{variants.index(variant)}", alpha=0.7, linewidth=1.2, label=f"{variant}, {when}",
+            )  # fmt: skip
+        axis.set(title=modality, xlabel="rank of the eigenvalue")
+    axes[0].set_ylabel("variance along the eigenvector")
+    axes[0].set_ylim(bottom=max(1e-8, axes[0].get_ylim()[0]))
+    _legend_below(figure, axes[0], columns=4)
+    return figure
+
+
+def alignment_distances(history: pd.DataFrame, measured: pd.DataFrame) -> Figure:
+    """How far two modalities are apart: by epoch in training, and before and after it; a line a seed.
+
+    Args:
+        history: variant, seed, epoch, distance: as trained with, unweighted, mean over the batches.
+        measured: rows of `tables.second_order`, with variant and seed; those of its distances are shown.
+    """
+    variants = list(dict.fromkeys(measured["variant"]))
+    distances = [measure for measure in dict.fromkeys(measured["measure"]) if measure.endswith("distance")]
+    figure, axes = _panels(1 + len(distances), height=3.5)
+    for (variant, _), line in history.groupby(["variant", "seed"], sort=False):
+        colour = f"C{variants.index(variant)}"
+        axes[0].plot(line["epoch"], line["distance"], "o-", color=colour, alpha=0.7, markersize=3, label=variant)
+    axes[0].set(title="In training, mean over batches", xlabel="epoch", ylabel="distance trained with")
+    axes[0].xaxis.set_major_locator(MaxNLocator(integer=True))
+    for axis, measure in zip(axes[1:], distances, strict=True):
+        chosen = measured[measured["measure"] == measure]
+        for (variant, _), line in chosen.groupby(["variant", "seed"], sort=False):
+            colour = f"C{variants.index(variant)}"
+            axis.plot(line["when"], line["value"], "o-", color=colour, alpha=0.7, markersize=3, label=variant)
+        axis.set(title="Train split, whole", xlabel="training", ylabel=measure)
+        axis.margins(x=0.2)
+        if measure == "correlation distance":  # within 0..1; the other has no bound
+            axis.set_ylim(bottom=0)
+        else:
+            axis.set_yscale("log")
+    if len(history):
+        axes[0].set_yscale("log")
+    _legend_below(figure, *axes)
+    return figure
+
+
+def r2_dots(r2: pd.DataFrame, row: str, column: str) -> Figure:
+    """R2 of linear probes by variant: a dot a seed, a bar the mean; a panel for each `row` and `column` there is.
+
+    Args:
+        r2: variant, seed, r2 and the two columns named.
+        row, column: what names the rows and columns of panels, such as "modality" and "factor".
+    """
+    rows, columns, variants = (list(dict.fromkeys(r2[name])) for name in (row, column, "variant"))
+    columns.sort(key=lambda name: rows.index(name) if name in rows else -1)
+    size = (WIDTH, 1.0 + len(rows) * (0.5 + 0.24 * len(variants)))
+    figure, axes = plt.subplots(len(rows), len(columns), figsize=size, sharex=True, sharey=True, squeeze=False)
+    for (i, in_row), (j, in_column) in product(enumerate(rows), enumerate(columns)):
+        axis, chosen = axes[i, j], r2[(r2[row] == in_row) & (r2[column] == in_column)]
+        axis.set_yticks(range(len(variants)), variants)
+        axis.grid(axis="y", visible=False)
+        if chosen.empty:
+            axis.set_facecolor("0.93")
+            continue
+        place = chosen["variant"].map(variants.index)
+        axis.axvline(0, color="0.6", linewidth=0.8)
+        axis.scatter(chosen["r2"], place, s=18, color=[f"C{number}" for number in place], alpha=0.8, zorder=3)
+        axis.scatter(chosen.groupby(place)["r2"].mean(), sorted(set(place)), marker="|", s=110, color="black", zorder=2)
+        axis.set_title(f"{in_row} → {in_column}", fontsize=9)
+    axes[0, 0].set_ylim(len(variants) - 0.4, -0.6)
+    figure.supxlabel(f"R² on the test split ({row} → {column}; dot: a seed, bar: the mean)", fontsize=10)
     return figure
 
 
@@ -233,3 +422,26 @@ def cost_of_parts(parts: pd.DataFrame, goal: float = 5.0) -> Figure:
         axis.set_xlabel(f"added to a step (%), median of {whole['n'].iloc[0]} batches")
     axes[0][0].legend(loc="lower right")
     return figure
+
+
+def _evenly_by_y(labels: pd.DataFrame, number: int) -> list[str]:
+    """Ids of some samples, evenly spread over the order of y."""
+    start = labels.query("epoch == 0").sort_values("multimodal", kind="stable")
+    return start["id"].iloc[np.linspace(0, len(start) - 1, number).round().astype(int)].tolist()
+
+
+def _line_a_seed(axis: Axes, frame: pd.DataFrame, measure: str) -> None:
+    """One thin line by epoch for each seed, in the colour of its modality."""
+    for (modality, _), line in frame.groupby(["modality", "seed"], sort=False):
+        colour = TASK_COLOURS[str(modality)]
+        axis.plot(line["epoch"], line[measure], color=colour, alpha=0.75, linewidth=1.2, label=modality)
+    axis.xaxis.set_major_locator(MaxNLocator(integer=True))
+
+
+def _legend_below(figure: Figure, *axes: Axes, columns: int = 7) -> None:
+    """One legend for the whole figure, each name once."""
+    marks: dict[str, Artist] = {}
+    for axis in axes:
+        for handle, label in zip(*axis.get_legend_handles_labels(), strict=True):
+            marks.setdefault(label, handle)
+    figure.legend(marks.values(), marks.keys(), loc="outside lower center", ncols=min(len(marks), columns) or 1)

@@ -7,6 +7,7 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 
+from msa_core import MODALITIES
 from msa_core.data.features import FeatureSet
 from msa_core.metrics import LOWER_IS_BETTER
 
@@ -38,21 +39,55 @@ def main_table(metrics: pd.DataFrame, reference: str = "paper") -> pd.DataFrame:
         (nan, nan and 0 for the reference itself).
     """
     test = metrics[(metrics["split"] == "test") & (metrics["task"] == "multimodal")]
-    keys = ["dataset", "title", "metric"]
-    of_reference = test.loc[test["variant"] == reference, [*keys, "seed", "value"]]
-    paired = test[test["variant"] != reference].merge(of_reference, on=[*keys, "seed"], suffixes=("", "_reference"))
+    return over_seeds(test, ["dataset", "title", "variant", "metric"], reference)
+
+
+def over_seeds(values: pd.DataFrame, keys: list[str], reference: str = "paper") -> pd.DataFrame:
+    """A measured value over seeds, and its difference to a reference variant, paired by seed.
+
+    Args:
+        values: seed, value and the columns `keys`, a row a measurement.
+        keys: what names a measurement but its seed; "variant" is among them.
+        reference: variant with which the others are paired by seed.
+
+    Returns:
+        A row per combination of `keys`, in their order of appearance: mean, std (of a sample: n - 1; nan for one
+        seed), n, seeds; then the difference to `reference` on the seeds both have: difference_mean, difference_std,
+        difference_n (nan, nan and 0 for the reference itself).
+    """
+    shared = [key for key in keys if key != "variant"] + ["seed"]
+    of_reference = values.loc[values["variant"] == reference, [*shared, "value"]]
+    paired = values[values["variant"] != reference].merge(of_reference, on=shared, suffixes=("", "_reference"))
     paired = paired.assign(difference=paired["value"] - paired["value_reference"])
-    groups = test.groupby(["dataset", "title", "variant", "metric"], sort=False)
-    table = groups.agg(
-        mean=("value", lambda values: values.mean(skipna=False)),  # a metric that is nan for one seed has no mean
+    table = values.groupby(keys, sort=False).agg(
+        mean=("value", lambda values: values.mean(skipna=False)),  # a value that is nan for one seed has no mean
         std=("value", lambda values: values.std(skipna=False)),
         n=("value", "size"),
         seeds=("seed", lambda seeds: " ".join(map(str, sorted(seeds)))),
     )
-    differences = paired.groupby(["dataset", "title", "variant", "metric"], sort=False)["difference"]
+    differences = paired.groupby(keys, sort=False)["difference"]
     table = table.join(differences.agg(difference_mean="mean", difference_std="std", difference_n="size"))
     table["difference_n"] = table["difference_n"].fillna(0).astype(int)
     return table.reset_index()
+
+
+def over_seeds_markdown(table: pd.DataFrame, rows: list[str], column: str, number: str = "z.3f") -> str:
+    """`over_seeds` for reading: mean ± standard deviation; a mean that is nan is a dash.
+
+    Args:
+        table: as `over_seeds` gives it.
+        rows: columns of it that name a row.
+        column: column of it whose values head the columns.
+        number: format of a mean and of a standard deviation.
+    """
+    spread = table["std"].map(lambda std: "" if pd.isna(std) else f" ± {std:{number}}")
+    cells = table["mean"].map(lambda mean: "–" if pd.isna(mean) else f"{mean:{number}}") + spread
+    index = [*rows, "n", "seeds"]
+    wide = table.assign(cell=cells).pivot(index=index, columns=column, values="cell")
+    in_order = pd.MultiIndex.from_frame(table[index].drop_duplicates())
+    wide = wide.loc[in_order, table[column].unique()].fillna("").reset_index()
+    wide = wide[[*rows, *table[column].unique(), "n", "seeds"]]
+    return wide.to_markdown(index=False, disable_numparse=True) + "\n"
 
 
 def main_markdown(table: pd.DataFrame) -> str:
@@ -137,10 +172,93 @@ def example_table(features: FeatureSet, number: int) -> pd.DataFrame:
     return pd.DataFrame(columns, index=pd.Index([features.ids[i] for i in chosen], name="id"))
 
 
+def label_movement(labels: pd.DataFrame) -> pd.DataFrame:
+    """How generated labels move from epoch to epoch.
+
+    Args:
+        labels: id, epoch (from 0, the start) and a column per task (`Run.labels`).
+
+    Returns:
+        A row per epoch, from 1, and modality: moved, the mean |change| since the epoch before; flipped, the share of
+        samples whose sign has changed since then; opposite, the share of samples with y other than 0 whose sign is
+        not y's.
+    """
+    y = labels.pivot(index="epoch", columns="id", values="multimodal")
+    frames = []
+    for modality in (modality for modality in MODALITIES if modality in labels):
+        values = labels.pivot(index="epoch", columns="id", values=modality)  # (epochs, N)
+        frame = pd.DataFrame(
+            {
+                "modality": modality,
+                "moved": values.diff().abs().mean(axis="columns"),
+                "flipped": (values * values.shift() < 0).mean(axis="columns"),
+                "opposite": (values * y < 0).loc[:, y.iloc[0] != 0].mean(axis="columns"),
+            }
+        )
+        frames.append(frame.iloc[1:].reset_index())
+    return pd.concat(frames, ignore_index=True)
+
+
+LABEL_MEASURES = {
+    "mae_copy": "MAE of y",
+    "mae_best": "MAE, best epoch",
+    "mae_difference": "MAE, generated − y",
+    "corr_copy": "corr of y",
+    "corr_best": "corr, best epoch",
+    "opposite_best": "share of sign other than y's, best epoch",
+    "flips": "sign flips a sample",
+    "moved_last": "mean move, last epoch",
+    "settled": "settled after epoch",
+}
+
+
+def label_summary(
+    labels: pd.DataFrame, best_epoch: int, label_bound: float, true: pd.DataFrame | None = None
+) -> pd.DataFrame:
+    """One run's generated labels in a few numbers: do they beat copying y, and do they settle?
+
+    Args:
+        labels: as for `label_movement`.
+        best_epoch: the run's, chosen by validation MAE.
+        label_bound: H.
+        true: id and a column of true (or human) unimodal labels per modality; None: there are none.
+
+    Returns:
+        A row per modality and measure, with its value: with `true`, mae_copy and corr_copy of y, mae_best and
+        corr_best of the labels at the best epoch, mae_difference between the two (negative: generating beats copying);
+        always, at the best epoch, opposite_best (see `label_movement`); over all epochs, flips of the sign per sample;
+        moved_last, the mean move of the last epoch; settled, the first epoch after which the mean move stays below 1%
+        of H (nan: not seen to).
+    """
+    measures = []
+    if true is not None:
+        agreement = label_agreement(labels[labels["epoch"].isin([0, best_epoch])], true).set_index("epoch")
+        for modality, group in agreement.groupby("modality", sort=False):
+            copy, best = group.loc[0], group.loc[best_epoch]
+            values = {f"{name}_copy": copy[name] for name in ("mae", "corr")}
+            values |= {f"{name}_best": best[name] for name in ("mae", "corr")}
+            values["mae_difference"] = best["mae"] - copy["mae"]
+            measures += [{"modality": modality, "measure": name, "value": value} for name, value in values.items()]
+    for modality, moves in label_movement(labels).set_index("epoch").groupby("modality", sort=False):
+        moving = moves.index[moves["moved"] >= 0.01 * label_bound]
+        last = moves.index[-1]
+        values = {
+            "opposite_best": moves.loc[best_epoch, "opposite"],
+            "flips": moves["flipped"].sum(),
+            "moved_last": moves.loc[last, "moved"],
+            "settled": np.nan if last in moving else max(moving, default=0),
+        }
+        measures += [{"modality": modality, "measure": measure, "value": value} for measure, value in values.items()]
+    return pd.DataFrame(measures)
+
+
 def variance_table(alignment: Mapping[str, NDArray]) -> pd.DataFrame:
     """Total variance and effective rank of each modality's encodings, before and after training.
 
     The effective rank is the exponential of the entropy of the normalised eigenvalues (Roy and Vetterli 2007).
+
+    Args:
+        alignment: `Run.alignment`.
     """
     rows = []
     for key, spectrum in alignment.items():
@@ -151,13 +269,63 @@ def variance_table(alignment: Mapping[str, NDArray]) -> pd.DataFrame:
             rows.append(
                 {
                     "modality": modality,
-                    "weights": when,
+                    "when": when,
                     "total variance": spectrum.sum(),
                     "effective rank": np.exp(entropy),
                     "width": len(spectrum),
                 }
             )
-    return pd.DataFrame(rows).sort_values("modality", kind="stable").set_index(["modality", "weights"])
+    return pd.DataFrame(rows).sort_values("modality", kind="stable").set_index(["modality", "when"])
+
+
+def second_order(alignment: Mapping[str, NDArray], pair: tuple[str, str]) -> pd.DataFrame:
+    """What tells aligning from shrinking, for one run and one pair of modalities, before and after training.
+
+    Args:
+        alignment: `Run.alignment`.
+        pair: two modalities.
+
+    Returns:
+        A row per modality, when and measure, with its value: each modality's total variance and effective rank; of
+        the pair (modality "audio-vision"), where its widths are equal, the covariance distance (that of the paper)
+        and the correlation distance (scale-free, of `alignment.correlation_distance`).
+    """
+    variances = variance_table(alignment).loc[list(pair)].drop(columns="width").reset_index()
+    table = variances.melt(["modality", "when"], var_name="measure")
+    for when in ("before", "after"):
+        first, second = (alignment[f"{modality}/covariance/{when}"] for modality in pair)
+        if first.shape == second.shape:
+            distances = {
+                "covariance distance": _distance(first, second),
+                "correlation distance": _distance(_correlation(first), _correlation(second)),
+            }
+            rows = [{"measure": measure, "value": value} for measure, value in distances.items()]
+            table = pd.concat([table, pd.DataFrame(rows).assign(modality="-".join(pair), when=when)], ignore_index=True)
+    return table
+
+
+def spectra(alignment: Mapping[str, NDArray]) -> pd.DataFrame:
+    """Eigenvalues of each covariance: modality, when, rank (1: the largest), variance.
+
+    Args:
+        alignment: `Run.alignment`.
+    """
+    parts = [
+        pd.DataFrame({"modality": modality, "when": when, "rank": range(1, len(values) + 1), "variance": values})
+        for key, values in alignment.items()
+        for modality, what, when in [key.split("/")]
+        if what == "spectrum"
+    ]
+    return pd.concat(parts, ignore_index=True)
+
+
+def _distance(first: NDArray, second: NDArray) -> float:
+    return float(np.square(first - second).sum() / (4 * len(first) ** 2))
+
+
+def _correlation(covariance: NDArray) -> NDArray:
+    scale = 1 / np.sqrt(np.diag(covariance) + 1e-8)  # the epsilon of alignment.correlation_distance
+    return scale[:, None] * covariance * scale[None, :]
 
 
 def _cell(mean: float, std: float) -> str:

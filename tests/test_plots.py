@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 from test_tables import long
 
-from msa_core import plots
+from msa_core import plots, tables
 
 
 @pytest.fixture(autouse=True)
@@ -65,25 +65,123 @@ def test_label_trajectories_follow_utterances():
     assert bottom.get_ylim() == pytest.approx((-3.15, 3.15))
 
 
+def followed_labels():
+    epochs = [pd.DataFrame({"id": list("abc"), "epoch": e, "multimodal": [-1.0, 0, 2], "text": 1.0}) for e in range(5)]
+    return pd.concat(epochs).assign(text=lambda frame: frame["multimodal"] - 0.1 * frame["epoch"])
+
+
+def test_label_distributions_show_the_first_the_last_and_the_true():
+    true = pd.DataFrame({"id": list("abc"), "text": [0.0, 1.0, 2.0]})
+    (axis,) = plots.label_distributions(followed_labels(), 3, true, number=3).axes
+    assert [tick.get_text() for tick in axis.get_xticklabels()] == ["0\n(y)", "2", "4", "true"]
+    lowest = [body.get_paths()[0].vertices[:, 1].min() for body in axis.collections]
+    assert lowest == pytest.approx([-1.0, -1.2, -1.4, 0.0])
+    (axis,) = plots.label_distributions(followed_labels(), 3, number=2).axes
+    assert len(axis.collections) == 2
+
+
+def test_label_paths_carry_their_text():
+    true = pd.DataFrame({"id": list("abc"), "text": [0.0, 1.0, 2.5]})
+    figure = plots.label_paths(followed_labels(), {i: f"said {i}" for i in "abc"}, 3, true, followed=3)
+    assert [axis.get_title(loc="left") for axis in figure.axes] == ["said a", "said b", "said c"]
+    y, path = figure.axes[2].lines
+    assert set(y.get_ydata()) == {2.0}
+    np.testing.assert_allclose(path.get_ydata(), [2.0, 1.9, 1.8, 1.7, 1.6])
+    assert figure.axes[2].collections[0].get_offsets()[0, 1] == 2.5
+    assert len(plots.label_paths(followed_labels(), {i: i for i in "abc"}, 3, followed=2).axes[0].collections) == 0
+
+
+def test_label_movement_draws_a_line_a_seed_and_a_row_a_variant():
+    movement = pd.DataFrame(
+        [
+            {"variant": variant, "seed": seed, "modality": "text", "epoch": epoch, "moved": 0.1 * seed * epoch}
+            for variant in ("a", "b")
+            for seed in (1, 2)
+            for epoch in (1, 2)
+        ]
+    ).assign(flipped=0.25, opposite=0.5)
+    axes = plots.label_movement(movement, 3).axes
+    assert [axis.get_title(loc="left") for axis in axes[::3]] == ["a, n = 2 seeds", "b, n = 2 seeds"]
+    first, second, threshold = axes[3].lines
+    assert first.get_ydata().tolist() == pytest.approx([0.1, 0.2])
+    assert second.get_ydata().tolist() == pytest.approx([0.2, 0.4])
+    assert threshold.get_ydata()[0] == pytest.approx(0.03)
+    assert axes[5].lines[0].get_ydata().tolist() == [0.5, 0.5]
+
+
 def test_label_agreement_marks_copying_y():
     agreement = pd.DataFrame({"epoch": [0, 1], "modality": "text", "mae": [0.5, 0.4], "corr": [0.8, 0.9]})
+    agreement = pd.concat([agreement.assign(variant="a", seed=seed) for seed in (1, 2)])
     figure = plots.label_agreement(agreement)
-    assert figure.axes[0].lines[1].get_ydata()[0] == 0.5
+    *lines, copied = figure.axes[0].lines
+    assert [line.get_ydata().tolist() for line in lines] == [[0.5, 0.4]] * 2
+    assert copied.get_ydata()[0] == 0.5
 
 
-def test_covariances_share_one_colour_scale():
+def second_order_arrays(vision_width=3):
     rng = np.random.default_rng(0)
     alignment = {}
-    for modality, scale in (("audio", 1.0), ("vision", 5.0)):
+    for modality, scale, width in (("audio", 1.0, 3), ("vision", 5.0, vision_width)):
         for when in ("before", "after"):
-            cov = np.cov(scale * rng.standard_normal((3, 50)))
+            cov = np.cov(scale * rng.standard_normal((width, 50)))
             alignment[f"{modality}/covariance/{when}"] = cov
             alignment[f"{modality}/spectrum/{when}"] = np.linalg.eigvalsh(cov)[::-1]
-    figure = plots.covariances(alignment, ("audio", "vision"))
-    limits = {axis.images[0].get_clim() for axis in figure.axes if axis.images}
+    return alignment
+
+
+def test_covariances_share_one_colour_scale_and_end_with_the_difference():
+    alignment = second_order_arrays()
+    figure = plots.covariances({"paper": alignment, "other": alignment}, ("audio", "vision"))
+    images = [axis.images[0] for axis in figure.axes if axis.images]
+    assert len(images) == 3 * 4
+    limits = {image.get_clim() for image in images}
     assert len(limits) == 1
     ((low, high),) = limits
     assert low == -high
+    difference = alignment["audio/covariance/after"] - alignment["vision/covariance/after"]
+    np.testing.assert_array_equal(images[9].get_array(), difference)
+    assert figure.axes[8].get_ylabel() == "audio − vision\n(3 features)"
+
+
+def test_covariances_of_unequal_width_have_no_difference():
+    figure = plots.covariances({"paper": second_order_arrays(vision_width=4)}, ("audio", "vision"))
+    assert sum(bool(axis.images) for axis in figure.axes) == 2 * 2
+
+
+def test_spectra_draw_every_seed_before_and_after():
+    alignment = second_order_arrays(vision_width=4)
+    eigenvalues = pd.concat(tables.spectra(alignment).assign(variant="paper", seed=seed) for seed in (1, 2))
+    figure = plots.spectra(eigenvalues)
+    assert [axis.get_title() for axis in figure.axes] == ["audio", "vision"]
+    assert len(figure.axes[1].lines) == 4
+    np.testing.assert_allclose(figure.axes[1].lines[0].get_ydata(), alignment["vision/spectrum/before"])
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["paper, before", "paper, after"]
+
+
+def test_alignment_distances_leave_out_what_was_not_measured():
+    measured = tables.second_order(second_order_arrays(), ("audio", "vision"))
+    measured = pd.concat([measured.assign(variant=variant, seed=1) for variant in ("paper", "other")])
+    history = pd.DataFrame({"variant": "other", "seed": 1, "epoch": [1, 2], "distance": [0.5, 0.25]})
+    training, covariance, correlation = plots.alignment_distances(history, measured).axes
+    assert [line.get_ydata().tolist() for line in training.lines] == [[0.5, 0.25]]
+    assert training.lines[0].get_color() == covariance.lines[1].get_color()  # one colour a variant
+    assert covariance.get_ylabel() == "covariance distance"
+    expected = measured.query("measure == 'correlation distance' and variant == 'paper'")["value"]
+    np.testing.assert_array_equal(correlation.lines[0].get_ydata(), expected)
+    without = plots.alignment_distances(history.iloc[:0], measured[measured["modality"] == "audio"])
+    assert len(without.axes) == 1
+    assert not without.axes[0].lines
+
+
+def test_r2_dots_have_a_panel_for_each_pair_and_a_dot_for_each_seed():
+    rows = [("audio", "vision", 0.1), ("audio", "vision", 0.3), ("vision", "audio", 0.5), ("vision", "audio", 0.7)]
+    r2 = pd.DataFrame(rows, columns=["source", "target", "r2"]).assign(variant="paper", seed=[1, 2, 1, 2])
+    axes = plots.r2_dots(r2, "source", "target").axes
+    assert [axis.get_title() for axis in axes] == ["", "audio → vision", "vision → audio", ""]
+    dots, means = axes[1].collections
+    assert dots.get_offsets()[:, 0].tolist() == pytest.approx([0.1, 0.3])
+    assert means.get_offsets()[:, 0].tolist() == pytest.approx([0.2])
+    assert [tick.get_text() for tick in axes[0].get_yticklabels()] == ["paper"]
 
 
 def test_histograms_are_shares_of_each_split():

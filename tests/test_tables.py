@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from msa_core import tables
+from msa_core.alignment import correlation_distance, covariance_distance
 from msa_core.data import planted_features
 
 
@@ -70,6 +71,122 @@ def test_label_agreement_by_hand():
     table = tables.label_agreement(labels, true)
     assert table[["epoch", "modality", "mae"]].values.tolist() == [[0, "text", 0.0], [1, "text", 2.5]]
     assert table["corr"].tolist() == pytest.approx([1.0, -1.0])
+
+
+def test_over_seeds_pairs_each_measure_by_seed():
+    rows = [("paper", "a", 1, 1.0), ("paper", "a", 2, 2.0), ("paper", "b", 1, 10.0), ("other", "a", 2, 5.0)]
+    rows += [("other", "b", 1, 7.0)]
+    values = pd.DataFrame(rows, columns=["variant", "measure", "seed", "value"])
+    table = tables.over_seeds(values, ["variant", "measure"]).set_index(["variant", "measure"])
+    assert table["mean"].to_dict() == {
+        ("paper", "a"): 1.5,
+        ("paper", "b"): 10.0,
+        ("other", "a"): 5.0,
+        ("other", "b"): 7.0,
+    }
+    assert table.loc["other", "difference_mean"].tolist() == [3.0, -3.0]
+    assert table["seeds"].tolist() == ["1 2", "1", "2", "1"]
+
+
+def test_over_seeds_markdown_keeps_the_order_and_dashes_what_has_no_mean():
+    table = pd.DataFrame(
+        {
+            "variant": ["z", "z", "a"],
+            "measure": ["second", "first", "second"],
+            "mean": [0.5, np.nan, -0.0001],
+            "std": [0.1, np.nan, np.nan],
+            "n": [2, 2, 1],
+            "seeds": ["1 2", "1 2", "1"],
+        }
+    )
+    lines = tables.over_seeds_markdown(table, ["variant"], "measure").splitlines()
+    cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+    assert cells[0] == ["variant", "second", "first", "n", "seeds"]
+    assert cells[2:] == [["z", "0.500 ± 0.100", "–", "2", "1 2"], ["a", "0.000", "", "1", "1"]]
+
+
+# Two utterances, y = 1 and y = 0; labels of epochs 0 to 3.
+LABELS = pd.DataFrame(
+    {
+        "id": ["a", "b"] * 4,
+        "epoch": np.repeat([0, 1, 2, 3], 2),
+        "multimodal": [1.0, 0.0] * 4,
+        "text": [1.0, 0.0, 1.0, 0.0, -1.0, 0.5, -0.99, 0.49],
+    }
+)
+
+
+def test_label_movement_by_hand():
+    table = tables.label_movement(LABELS).set_index("epoch")
+    assert table["moved"].to_dict() == {1: 0.0, 2: 1.25, 3: pytest.approx(0.01)}  # of 2: (2 + 0.5) / 2
+    assert table["flipped"].to_dict() == {1: 0.0, 2: 0.5, 3: 0.0}  # from 0 to 0.5 is no flip
+    assert table["opposite"].to_dict() == {1: 0.0, 2: 1.0, 3: 1.0}  # of "a" alone: b's y has no sign
+
+
+def test_label_summary_by_hand():
+    true = pd.DataFrame({"id": ["a", "b"], "text": [0.0, 0.5]})
+    table = tables.label_summary(LABELS, best_epoch=2, label_bound=3, true=true)
+    assert set(table["modality"]) == {"text"}
+    assert table.set_index("measure")["value"].to_dict() == {
+        "mae_copy": 0.75,  # |1 - 0|, |0 - 0.5|
+        "mae_best": 0.5,  # |-1 - 0|, |0.5 - 0.5|
+        "mae_difference": -0.25,
+        "corr_copy": pytest.approx(-1),
+        "corr_best": pytest.approx(1),
+        "opposite_best": 1.0,
+        "flips": 0.5,
+        "moved_last": pytest.approx(0.01),
+        "settled": 2,  # moves of 1.25 in epoch 2, 0.01 < 0.03 in epoch 3
+    }
+    assert set(table["measure"]) == set(tables.LABEL_MEASURES)
+
+
+@pytest.mark.parametrize(("last", "bound", "settled"), [(3, 0.9, np.nan), (2, 3, np.nan), (3, 1000, 0), (1, 3, 0)])
+def test_labels_settle_after_the_last_move_of_one_percent(last, bound, settled):
+    table = tables.label_summary(LABELS[LABELS["epoch"] <= last], best_epoch=1, label_bound=bound)
+    found = table.set_index("measure")["value"]
+    assert found["settled"] == pytest.approx(settled, nan_ok=True)
+    assert "mae_copy" not in found
+
+
+def second_order_of(x, z):
+    arrays = {}
+    for modality, values in (("audio", x), ("vision", z)):
+        cov = np.cov(values, rowvar=False)
+        for when, scale in (("before", 1), ("after", 4)):
+            arrays[f"{modality}/covariance/{when}"] = scale * cov
+            arrays[f"{modality}/spectrum/{when}"] = np.linalg.eigvalsh(scale * cov)[::-1]
+    return arrays
+
+
+def test_second_order_distances_are_those_of_the_alignment():
+    rng = np.random.default_rng(0)
+    x, z = rng.standard_normal((50, 4)), rng.standard_normal((50, 4)) @ rng.standard_normal((4, 4))
+    table = tables.second_order(second_order_of(x, z), ("audio", "vision"))
+    values = table.set_index(["modality", "when", "measure"])["value"]
+    x, z = torch.tensor(x), torch.tensor(z)
+    covariance, correlation = covariance_distance(x, z).item(), correlation_distance(x, z).item()
+    assert values["audio-vision", "before", "covariance distance"] == pytest.approx(covariance)
+    assert values["audio-vision", "after", "covariance distance"] == pytest.approx(16 * covariance)  # doubled features
+    for when in ("before", "after"):  # scale-free
+        assert values["audio-vision", when, "correlation distance"] == pytest.approx(correlation)
+    assert values["vision", "after", "total variance"] == pytest.approx(4 * z.var(dim=0).sum().item())
+    assert len(table) == 2 * 2 * 2 + 2 * 2
+
+
+def test_second_order_has_no_distance_between_unequal_widths():
+    rng = np.random.default_rng(0)
+    alignment = second_order_of(rng.standard_normal((50, 4)), rng.standard_normal((50, 3)))
+    assert set(tables.second_order(alignment, ("vision", "audio"))["modality"]) == {"audio", "vision"}
+
+
+def test_spectra_rank_the_eigenvalues():
+    rng = np.random.default_rng(0)
+    alignment = second_order_of(rng.standard_normal((50, 4)), rng.standard_normal((50, 3)))
+    table = tables.spectra(alignment)
+    assert len(table) == 2 * (4 + 3)
+    first = table.query("modality == 'audio' and when == 'after' and rank == 1")["variance"].item()
+    assert first == pytest.approx(np.linalg.norm(alignment["audio/covariance/after"], ord=2))
 
 
 def test_variance_table_by_hand():
