@@ -5,10 +5,13 @@ import subprocess
 import sys
 
 import nbformat
+import numpy as np
+import pandas as pd
 import pytest
 
-from msa_core import paths, records
-from msa_core.config import load_yaml
+from msa_core import paths, probes, records, study
+from msa_core.config import grid, load_yaml, resolve
+from msa_core.training import encodings
 
 NOTEBOOKS = sorted((paths.ROOT / "notebooks").glob("*.ipynb"))
 SMALL = "{dataset.planted: {num_train: 40, num_valid: 20, num_test: 20}, training.max_epochs: 2}"
@@ -82,7 +85,7 @@ def test_train_and_results_notebooks(tmp_path):
     run = records.read_run(folder)
     assert len(run.history) == 2
     shown = [output for cell in code_cells(tmp_path / "out.ipynb") for output in cell.outputs]
-    assert sum("image/png" in output.get("data", {}) for output in shown) == 4
+    assert sum("image/png" in output.get("data", {}) for output in shown) == 5
 
     (entry,) = load_yaml(paths.CONFIG / "study.yaml")["small"]
     for variant in entry["variants"]:
@@ -99,6 +102,81 @@ def test_train_and_results_notebooks(tmp_path):
     assert {path.name for path in (tmp_path / "t").iterdir()} == {"main.csv", "main.md"}
     assert {path.name for path in (tmp_path / "f").iterdir()} == {"main.png", "main.svg"}
     assert "1111 1112 1113" in (tmp_path / "t" / "main.md").read_text()
+
+
+@pytest.fixture(scope="session")
+def tiny_runs(tmp_path_factory):
+    """A folder with two of the three seeds of the small grid, trained for three epochs."""
+    runs = tmp_path_factory.mktemp("tiny") / "runs"
+    small = {"dataset.planted": {"num_train": 40, "num_valid": 20, "num_test": 20}, "training.max_epochs": 3}
+    for run in grid("small"):
+        if run.seed < 1113:
+            config = resolve(run.dataset, run.variant, run.seed, overrides=small)
+            study.run(config, paths.run_folder(run.dataset, run.variant, run.seed, runs))
+    return runs
+
+
+def read_results(notebook, runs, folder):
+    """Run a notebook that reads runs; its tables by name, and the names of its figures."""
+    done = papermill(
+        notebook, folder / "out.ipynb",
+        "-p", "runs", str(runs), "-p", "tables_folder", str(folder / "t"), "-p", "figures_folder", str(folder / "f"),
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    text = nbformat.writes(nbformat.read(folder / "out.ipynb", as_version=4))
+    assert "paper/seed-1113" in text, "a missing run is named"
+    figures = {path.name for path in (folder / "f").iterdir()}
+    assert {name.replace(".png", ".svg") for name in figures} == {name for name in figures if name.endswith(".svg")}
+    found = {path.stem: pd.read_csv(path) for path in (folder / "t").glob("*.csv")}
+    assert {path.stem for path in (folder / "t").glob("*.md")} == set(found)
+    return found, {name.removesuffix(".png") for name in figures if name.endswith(".png")}
+
+
+def test_covariance_notebook(tiny_runs, tmp_path):
+    found, figures = read_results("04_covariance.ipynb", tiny_runs, tmp_path)
+    assert figures == {"planted-covariance", "planted-spectra", "planted-distance"}
+    table = found["planted-covariance"].set_index(["variant", "modality", "when", "measure"])
+    runs = [records.read_run(paths.run_folder("planted", "paper", seed, tiny_runs)) for seed in (1111, 1112)]
+    traces = [np.trace(run.alignment["audio/covariance/after"]) for run in runs]
+    row = table.loc[("paper", "audio", "after", "total variance")]
+    assert row["mean"] == pytest.approx(np.mean(traces))
+    assert row["std"] == pytest.approx(np.std(traces, ddof=1))
+    assert row["seeds"] == "1111 1112"
+    assert table.loc[("no_alignment", "audio-vision", "after", "correlation distance"), "difference_n"] == 2
+
+
+def test_label_trajectories_notebook(tiny_runs, tmp_path):
+    found, figures = read_results("05_label_trajectories.ipynb", tiny_runs, tmp_path)
+    names = ("agreement", "distributions", "movement", "paths")
+    assert figures == {f"planted-label-{name}" for name in names}
+    table = found["planted-labels"].set_index(["variant", "modality", "measure"])["mean"]
+    assert set(table.index.levels[0]) == {"paper", "no_alignment"}
+    runs = [records.read_run(paths.run_folder("planted", "paper", seed, tiny_runs)) for seed in (1111, 1112)]
+    last = [run.labels[run.labels["epoch"] == 3] for run in runs]
+    before = [run.labels[run.labels["epoch"] == 2] for run in runs]
+    moves = [np.abs(a["vision"].values - b["vision"].values).mean() for a, b in zip(last, before, strict=True)]
+    assert table["paper", "vision", "moved_last"] == pytest.approx(np.mean(moves))
+    difference = table["paper", "text", "mae_best"] - table["paper", "text", "mae_copy"]
+    assert table["paper", "text", "mae_difference"] == pytest.approx(difference)
+
+
+def test_shared_and_private_notebook(tiny_runs, tmp_path):
+    found, figures = read_results("06_shared_and_private.ipynb", tiny_runs, tmp_path)
+    assert figures == {"planted-probes", "planted-crossmodal"}
+    variants = {"untrained", "paper", "no_alignment", "no_label_generation"}
+    probed, crossed = found["planted-probes"], found["planted-crossmodal"]
+    assert list(probed.columns) == ["dataset", "variant", "seed", "modality", "factor", "r2"]
+    assert list(crossed.columns) == ["dataset", "variant", "seed", "source", "target", "r2"]
+    assert len(probed) == len(variants) * 2 * 3 * 4  # seeds, modalities, factors
+    assert len(crossed) == len(variants) * 2 * 6
+    assert set(probed["variant"]) == set(crossed["variant"]) == variants
+    assert set(probed["factor"]) == {"shared", "text", "audio", "vision"}
+    assert (probed["r2"] <= 1).all()
+    _, model, data = study.load_run(paths.run_folder("planted", "paper", 1112, tiny_runs))
+    train, test = (encodings(model, data[split]) for split in ("train", "test"))
+    expected = probes.cross_modal(train, test).set_index(["source", "target"])["r2"]
+    rows = crossed.query("variant == 'paper' and seed == 1112").set_index(["source", "target"])["r2"]
+    np.testing.assert_allclose(rows[expected.index], expected, rtol=1e-3, atol=1e-5)
 
 
 class _NoWeights:
