@@ -258,9 +258,9 @@ def covariances(alignments: Mapping[str, Mapping[str, NDArray]], modalities: tup
                 matrices[" − ".join(modalities)] = np.subtract(*matrices.values())
             columns[f"{variant}\n{when} training"] = matrices
     rows = list(matrices)
-    figure, axes = plt.subplots(
-        len(rows), len(columns), figsize=(WIDTH, 0.8 + len(rows) * min(3.0, WIDTH / len(columns))), squeeze=False
-    )
+    side = min(2.2, (WIDTH - 0.8) / len(columns))  # of a matrix, in inches
+    size = (0.8 + side * len(columns), 1.4 + side * len(rows))
+    figure, axes = plt.subplots(len(rows), len(columns), figsize=size, squeeze=False)
     largest = max(np.quantile(np.abs(matrix), 0.995) for column in columns.values() for matrix in column.values())
     # Features before training are far smaller than after it: a linear scale would show one of the two only.
     norm = SymLogNorm(linthresh=largest / 1000, vmin=-largest, vmax=largest)
