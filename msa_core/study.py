@@ -117,13 +117,21 @@ def load_run(folder: Path, trained: bool = True) -> tuple[Run, MSAModel, dict[st
 
     Raises:
         FileNotFoundError: the folder holds no finished run.
+        ValueError: its weights are of another model than its settings and this code make.
     """
     run = records.read_run(folder)
     data = load_dataset(run.config.dataset, run.config.model.text_encoder)
     set_seed(run.config.seed)
     model, *_ = build(run.config, data["train"])
     if trained:
-        load_model(model, folder / "checkpoint" / "model.safetensors")
+        weights = folder / "checkpoint" / "model.safetensors"
+        try:
+            load_model(model, weights)
+        except RuntimeError as error:
+            raise ValueError(
+                f"{weights}: got weights of another model than the run's config.yaml makes with this code "
+                f"(the run's commit: {run.provenance['commit']}); remove {folder} and train it again ({error})"
+            ) from None
     return run, model, data
 
 

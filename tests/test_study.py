@@ -1,6 +1,7 @@
 """A run from settings to folder and back."""
 
 import json
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -80,6 +81,14 @@ def test_the_untrained_model_of_a_run_is_the_one_it_began_with(finished):
     _, model, data = study.load_run(folder, trained=False)
     audio = study.encodings(model, data["train"])["audio"]
     np.testing.assert_allclose(run.alignment["audio/covariance/before"], np.cov(audio.T), rtol=1e-4, atol=1e-9)
+
+
+def test_weights_of_another_model_are_refused(finished, tmp_path):
+    folder = shutil.copytree(finished[0], tmp_path / "seed-1111")
+    settings = (folder / "config.yaml").read_text()
+    (folder / "config.yaml").write_text(settings.replace("width: 128", "width: 64"))
+    with pytest.raises(ValueError, match=r"model\.safetensors: got weights of another model .* train it again"):
+        study.load_run(folder)
 
 
 def test_provenance_says_where_the_numbers_are_from(finished):
@@ -256,3 +265,6 @@ def test_real_text_trains_through_minilm(tmp_path, real_data):
     labels = run.predictions.groupby("split")["label"]
     trivial = (labels.get_group("test") - labels.get_group("train").median()).abs().mean()
     assert run.metrics["test"]["multimodal"]["mae"] < 0.8 * trivial  # one epoch has read the pretrained text
+    _, model, data = study.load_run(tmp_path / "seed-1111")
+    again = study.predict(model, data["test"])["multimodal"]
+    np.testing.assert_allclose(run.predictions.query("split == 'test'")["multimodal"], again, rtol=1e-4, atol=1e-5)
