@@ -22,8 +22,9 @@ from numpy.typing import NDArray
 from safetensors.torch import save_file
 from torch import nn
 
-from msa_core.config import RunConfig
-from msa_core.paths import ROOT
+from msa_core import paths
+from msa_core.config import GridRun, RunConfig, resolve
+from msa_core.paths import ROOT, RUNS
 
 PACKAGES = (
     "accelerate",
@@ -117,7 +118,7 @@ def read_run(folder: Path) -> Run:
     with np.load(folder / "alignment.npz") as arrays:
         alignment = dict(arrays)
     return Run(
-        config=RunConfig(**yaml.safe_load((folder / "config.yaml").read_text())),
+        config=read_config(folder),
         metrics=json.loads((folder / "metrics.json").read_text()),
         history=pd.read_csv(folder / "history.csv"),
         predictions=pd.read_csv(folder / "predictions.csv"),
@@ -127,30 +128,105 @@ def read_run(folder: Path) -> Run:
     )
 
 
+def find_runs(grid: list[GridRun], runs: str | Path = RUNS) -> tuple[list[Path], pd.DataFrame]:
+    """Which runs of a grid are finished and which are missing: some fail, and the others are looked at all the same.
+
+    Args:
+        grid: as `config.grid` gives it.
+        runs: folder of runs.
+
+    Returns:
+        The folders of the finished runs, in the order of the grid, and a row for each missing one: dataset, title,
+        scheme, variant, seed.
+
+    Raises:
+        FileNotFoundError: none is finished.
+    """
+    folders = [paths.run_folder(run.dataset, run.variant, run.seed, runs) for run in grid]
+    finished = [folder for folder in folders if is_finished(folder)]
+    if not finished:
+        raise FileNotFoundError(
+            f"{paths.from_root(runs)}: none of the grid's {len(grid)} runs is finished there; run `make study` first, "
+            "or give another folder of runs"
+        )
+    missing = []
+    for run, folder in zip(grid, folders, strict=True):
+        if not is_finished(folder):
+            preset = resolve(run.dataset, run.variant, run.seed).dataset
+            missing.append([run.dataset, preset.title, preset.metrics, run.variant, run.seed])
+    return finished, pd.DataFrame(missing, columns=["dataset", "title", "scheme", "variant", "seed"])
+
+
 def read_metrics(folders: list[Path]) -> pd.DataFrame:
     """The metrics of many runs, a row each: dataset, title, variant, seed, split, task, metric, value."""
     rows = []
     for folder in folders:
-        run = read_run(folder)
-        name = {
-            "dataset": run.config.dataset.name,
-            "title": run.config.dataset.title,
-            "variant": run.config.variant,
-        }
+        name = _name(folder)
         rows += [
-            {**name, "seed": run.config.seed, "split": split, "task": task, "metric": metric, "value": value}
-            for split, tasks in run.metrics.items()
+            {**name, "split": split, "task": task, "metric": metric, "value": value}
+            for split, tasks in json.loads((folder / "metrics.json").read_text()).items()
             for task, metrics in tasks.items()
             for metric, value in metrics.items()
         ]
     return pd.DataFrame(rows)
 
 
-def write_table(table: pd.DataFrame, markdown: str, file: Path) -> None:
-    """Write `<file>.csv`, unrounded, and `<file>.md`, for reading."""
+def read_predictions(folders: list[Path]) -> pd.DataFrame:
+    """The multimodal test predictions of many runs, a row each: dataset, title, variant, seed, scheme, label_bound,
+    id, label, prediction."""
+    frames = []
+    for folder in folders:
+        preset = read_config(folder).dataset
+        test = pd.read_csv(folder / "predictions.csv").query("split == 'test'")
+        test = test[["id", "label", "multimodal"]].rename(columns={"multimodal": "prediction"})
+        frames.append(test.assign(**_name(folder), scheme=preset.metrics, label_bound=preset.label_bound))
+    return pd.concat(frames, ignore_index=True)
+
+
+def read_histories(folders: list[Path]) -> pd.DataFrame:
+    """The histories of many runs, a row an epoch, see `Run.history`, with dataset, title, variant, seed, best_epoch."""
+    frames = []
+    for folder in folders:
+        best_epoch = json.loads((folder / "provenance.json").read_text())["best_epoch"]
+        frames.append(pd.read_csv(folder / "history.csv").assign(**_name(folder), best_epoch=best_epoch))
+    return pd.concat(frames, ignore_index=True)
+
+
+def read_variances(folders: list[Path]) -> pd.DataFrame:
+    """Total variance of each modality's encodings with the best epoch's weights, train split, of many runs."""
+    rows = []
+    for folder in folders:
+        with np.load(folder / "alignment.npz") as arrays:
+            rows += [
+                {**_name(folder), "modality": key.split("/")[0], "total_variance": float(arrays[key].sum())}
+                for key in arrays
+                if key.endswith("/spectrum/after")
+            ]
+    return pd.DataFrame(rows)
+
+
+def read_config(folder: Path) -> RunConfig:
+    """A run's resolved settings."""
+    return RunConfig(**yaml.safe_load((folder / "config.yaml").read_text()))
+
+
+def _name(folder: Path) -> dict[str, Any]:
+    config = read_config(folder)
+    return {
+        "dataset": config.dataset.name,
+        "title": config.dataset.title,
+        "variant": config.variant,
+        "seed": config.seed,
+    }
+
+
+def write_table(table: pd.DataFrame, markdown: str, file: Path, latex: str = "") -> None:
+    """Write `<file>.csv`, unrounded, `<file>.md`, for reading, and `<file>.tex`, for a paper, where there is one."""
     file.parent.mkdir(parents=True, exist_ok=True)
     table.to_csv(file.with_suffix(".csv"), index=False)
     file.with_suffix(".md").write_text(markdown)
+    if latex:
+        file.with_suffix(".tex").write_text(latex)
 
 
 def write_figure(figure: Figure, file: Path) -> None:

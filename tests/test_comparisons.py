@@ -1,0 +1,172 @@
+"""Oracles: scipy's paired t, `regression_metrics` on resampled arrays, hand-derived cases, seeded simulation."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import stats
+
+from msa_core import comparisons
+from msa_core.metrics import regression_metrics
+
+
+def frame(runs, true, scheme="mosi", dataset="d"):
+    """{(variant, seed): predictions} as `records.read_predictions` gives it."""
+    rows = [
+        {"id": f"u{i}", "label": label, "prediction": prediction, "variant": variant, "seed": seed}
+        for (variant, seed), predictions in runs.items()
+        for i, (label, prediction) in enumerate(zip(true, predictions, strict=True))
+    ]
+    return pd.DataFrame(rows).assign(dataset=dataset, title=dataset.upper(), scheme=scheme, label_bound=3.0)
+
+
+def test_where_samples_add_nothing_it_is_scipys_paired_t():
+    """Each seed's difference is the same for every sample: MAE 0.5, 0.9, 1.2 against 0.4, 0.1, 0.3."""
+    true = np.linspace(-2, 2, 20)
+    of_variant, of_reference = np.array([0.5, 0.9, 1.2]), np.array([0.4, 0.1, 0.3])
+    runs = {("paper", s): true + of_reference[s] for s in range(3)} | {("v", s): true + of_variant[s] for s in range(3)}
+    row = comparisons.compare(frame(runs, true)).set_index("metric").loc["mae"]
+    expected = stats.ttest_rel(of_variant, of_reference)
+    interval = expected.confidence_interval(0.95)
+    assert row["difference"] == pytest.approx(0.6)
+    assert [row["low"], row["high"]] == pytest.approx([interval.low, interval.high])
+    assert row["p"] == pytest.approx(expected.pvalue)
+    assert row["sd_seeds"] == pytest.approx((of_variant - of_reference).std(ddof=1))
+
+
+def test_where_seeds_add_nothing_it_is_the_t_interval_over_samples():
+    rng = np.random.default_rng(0)
+    values = np.tile(rng.normal(0.1, 1, 400), (3, 1))
+    found = comparisons.mean_interval(values, draws=20_000)
+    expected = stats.ttest_1samp(values[0], 0)
+    low, high = expected.confidence_interval(0.95)
+    # 20,000 draws know the standard error to 1 in sqrt(2 * 20,000) = 0.5%; four of these.
+    assert [found.low, found.high] == pytest.approx([low, high], abs=0.02 * (high - low) / 2)
+    assert [found.bootstrap_low, found.bootstrap_high] == pytest.approx([low, high], abs=0.06 * (high - low) / 2)
+    assert found.p == pytest.approx(expected.pvalue, rel=0.1)
+
+
+@given(st.lists(st.floats(-3, 3), min_size=2, max_size=6), st.floats(0.01, 3))
+def test_p_and_interval_agree(per_seed, spread):
+    per_draw = np.array(per_seed) + spread * np.random.default_rng(0).standard_normal((200, 1))
+    found = comparisons.crossed_interval(per_seed, per_draw, samples=100)
+    assert (found.p < 0.05) == (not found.low <= 0 <= found.high)
+    half = (found.high - found.low) / 2
+    errors = np.std(per_seed, ddof=1) / np.sqrt(len(per_seed)), per_draw.mean(axis=1).std(ddof=1)
+    quantiles = stats.t.ppf(0.975, [len(per_seed) - 1, 99])
+    assert half == pytest.approx(np.sqrt(((quantiles * errors) ** 2).sum()))
+    assert found.low <= found.estimate <= found.high
+
+
+@pytest.mark.parametrize("seeds", [2, 3, 5])
+@pytest.mark.parametrize(("of_seeds", "of_both"), [(0.0, 1.0), (0.3, 1.0), (1.0, 0.0)])
+def test_it_covers_the_truth_where_the_plain_bootstrap_does_not(seeds, of_seeds, of_both):
+    """400 draws of a crossed design of 60 samples: coverage is at least 0.95 less four of its own standard errors."""
+    rng = np.random.default_rng(1)
+    covered = by_bootstrap = 0
+    for trial in range(400):
+        values = (
+            rng.standard_normal((1, 60))
+            + of_seeds * rng.standard_normal((seeds, 1))
+            + of_both * rng.standard_normal((seeds, 60))
+        )
+        found = comparisons.mean_interval(values, draws=200, seed=trial)
+        covered += found.low <= 0 <= found.high
+        by_bootstrap += found.bootstrap_low <= 0 <= found.bootstrap_high
+    assert covered / 400 >= 0.95 - 4 * np.sqrt(0.95 * 0.05 / 400)
+    if of_seeds == 1.0:
+        assert by_bootstrap < covered
+
+
+def test_one_seed_gives_a_difference_and_no_interval():
+    true = np.array([1.0, -1.0, 2.0, -2.0])
+    table = comparisons.compare(frame({("paper", 1): true, ("v", 1): true + [0.1, -0.2, 0.3, 0.0]}, true))
+    row = table.set_index("metric").loc["mae"]
+    assert row["difference"] == pytest.approx(0.15)
+    assert row[["low", "high", "bootstrap_low", "p", "p_holm", "sd_seeds"]].isna().all()
+    assert row["n_seeds"] == 1
+
+
+def test_seeds_are_paired_and_those_that_one_lacks_left_out():
+    true = np.array([1.0, -1.0, 2.0])
+    runs = {
+        **{("paper", seed): true + seed / 10 for seed in (1, 2, 3)},
+        **{("v", seed): true + seed / 10 + 0.2 for seed in (2, 3, 4)},
+        ("w", 9): true,
+    }
+    table = comparisons.compare(frame(runs, true)).set_index(["variant", "metric"])
+    row = table.loc[("v", "mae")]
+    assert row["difference"] == pytest.approx(0.2)
+    assert row[["n_samples", "n_seeds", "seeds"]].tolist() == [3, 2, "2 3"]
+    assert table.loc[("w", "mae"), "n_seeds"] == 0
+    assert np.isnan(table.loc[("w", "mae"), "difference"])
+
+
+def test_without_the_reference_nothing_is_compared_and_nothing_fails():
+    true = np.array([1.0, -1.0, 2.0])
+    table = comparisons.compare(frame({("v", 1): true, ("v", 2): true}, true))
+    assert table["n_seeds"].tolist() == [0, 0, 0]
+    assert table["p_holm"].isna().all()
+
+
+@pytest.mark.parametrize("scheme", ["mosi", "sims"])
+def test_metrics_of_resampled_sets_are_those_of_the_sets(scheme):
+    rng = np.random.default_rng(2)
+    true = np.round(rng.uniform(-1.2, 1.2, 40), 1)
+    pred = true + rng.normal(0, 0.5, (3, 40))
+    weights = comparisons.resamples(40, draws=5)
+    found = comparisons._metrics(weights, pred, true, scheme)
+    assert tuple(found) == comparisons.COMPARED[scheme]
+    for draw, counts in enumerate(weights):
+        chosen = np.repeat(np.arange(40), counts.astype(int))
+        for seed in range(3):
+            expected = regression_metrics(pred[seed, chosen], true[chosen], scheme)
+            for metric, values in found.items():
+                # 1e-6: sims' MAE is taken in float32 there.
+                assert values[draw, seed] == pytest.approx(expected[metric], abs=1e-6)
+
+
+def test_constant_predictions_have_no_correlation_but_the_other_metrics():
+    true = np.array([1.0, -1.0, 2.0, -2.0, 0.5])
+    runs = {(variant, seed): true * 0.9 for variant in ("paper", "v") for seed in (1, 2)}
+    table = comparisons.compare(frame(runs | {("v", 2): np.full(5, 0.1)}, true)).set_index("metric")
+    assert np.isnan(table.loc["corr", "difference"])
+    assert np.isfinite(table.loc["mae", ["difference", "low", "high", "p"]].astype(float)).all()
+
+
+def test_equal_predictions_are_no_difference():
+    true = np.array([1.0, -1.0, 2.0, -2.0, 0.5])
+    runs = {(variant, seed): true * 0.9 + seed for variant in ("paper", "v") for seed in (1, 2)}
+    row = comparisons.compare(frame(runs, true)).set_index("metric").loc["mae"]
+    assert row[["difference", "low", "high", "p", "p_holm"]].tolist() == [0, 0, 0, 1, 1]
+
+
+def test_holm_counts_the_variants_of_one_data_set_and_metric():
+    rng = np.random.default_rng(0)
+    true = rng.uniform(-3, 3, 50)
+    runs = {(v, s): true + rng.normal(0, 1 + i / 3, 50) for i, v in enumerate(["paper", "v", "w"]) for s in (1, 2, 3)}
+    both = pd.concat([frame(runs, true), frame(runs, true, dataset="e")])
+    table = comparisons.compare(both, draws=200)
+    for _, family in table.groupby(["dataset", "metric"]):
+        assert len(family) == 2
+        smaller, larger = sorted(family["p"])
+        assert sorted(family["p_holm"]) == pytest.approx([min(2 * smaller, 1), min(max(2 * smaller, larger), 1)])
+
+
+def test_the_same_input_gives_the_same_numbers_in_any_order():
+    rng = np.random.default_rng(0)
+    true = rng.uniform(-3, 3, 30)
+    predictions = frame({(v, s): true + rng.normal(0, 1, 30) for v in ("paper", "v") for s in (1, 2, 3)}, true)
+    first = comparisons.compare(predictions, draws=100)
+    shuffled = predictions.sample(frac=1, random_state=0).sort_values("variant", kind="stable")
+    pd.testing.assert_frame_equal(comparisons.compare(shuffled, draws=100), first)
+
+
+@pytest.mark.parametrize("column", ["id", "label"])
+def test_other_samples_are_refused(column):
+    true = np.array([1.0, -1.0, 2.0])
+    predictions = frame({("paper", 1): true, ("v", 1): true}, true)
+    predictions.loc[5, column] = {"id": "elsewhere", "label": 0.7}[column]
+    with pytest.raises(ValueError, match=r"got runs of d \(.*\) with other test samples or labels"):
+        comparisons.compare(predictions)
