@@ -8,6 +8,11 @@ GRID ?= small
 SNAKEMAKE = $(BIN)/snakemake --snakefile workflow/Snakefile --cores $(CORES) --keep-going --rerun-incomplete \
 	--quiet host reason rules --config grid=$(GRID)
 
+# What can be said of the finished runs is said even if others fail; make fails all the same.
+batch = $(SNAKEMAKE) -- $(1) || { \
+	echo "something failed, see above; now the finished runs alone: the tables name the missing ones"; \
+	$(SNAKEMAKE) finished_only=true -- $(1); exit 1; }
+
 .PHONY: study report test lab check lock clean
 .DEFAULT_GOAL := study
 
@@ -19,11 +24,11 @@ $(READY): requirements.lock pyproject.toml
 	touch $@
 
 study: $(READY) ## train every run of the grid that is not finished, then write tables and figures
-	$(SNAKEMAKE)
+	$(call batch,all)
 	@echo "results/tables and figures hold the tables and figures of the grid $(GRID)"
 
 report: $(READY) ## one page of all the study's tables and figures, after whatever of it is missing
-	$(SNAKEMAKE) -- report
+	$(call batch,report)
 	@echo "results/ holds the report of the grid $(GRID): open it in a browser"
 
 test: $(READY) ## every test, the doctests and the notebooks included

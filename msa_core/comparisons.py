@@ -25,11 +25,11 @@ class Interval:
     """
 
     estimate: float
-    low: float
-    high: float
-    bootstrap_low: float
-    bootstrap_high: float
-    p: float
+    low: float = float("nan")
+    high: float = float("nan")
+    bootstrap_low: float = float("nan")
+    bootstrap_high: float = float("nan")
+    p: float = float("nan")
 
 
 def resamples(number: int, draws: int = DRAWS, seed: int = 0) -> NDArray:
@@ -47,8 +47,8 @@ def crossed_interval(per_seed: ArrayLike, per_draw: ArrayLike, samples: int, see
     reported, but what decides is the interval that adds half-widths in quadrature (Zou and Donner 2008),
     ``h^2 = t(S - 1)^2 s^2 / S + t(n - 1)^2 v``, with s the standard deviation over seeds and v the variance of the
     mean over the draws of samples. It is the paired t-interval where samples add nothing, and the bootstrap's where
-    seeds add nothing. What depends on seed and sample at once is counted in both terms: between these ends the
-    interval is too wide rather than too narrow.
+    seeds add nothing. What depends on seed and sample at once is counted in both terms (three times in the bootstrap,
+    which can therefore be the wider one): between these ends the interval is too wide rather than too narrow.
 
     Args:
         per_seed: (S,), each seed's value on the test set.
@@ -64,10 +64,10 @@ def crossed_interval(per_seed: ArrayLike, per_draw: ArrayLike, samples: int, see
     (2.0, -0.484, 4.484)
     """
     values, drawn = np.asarray(per_seed, dtype=np.float64), np.asarray(per_draw, dtype=np.float64)
-    seeds, nan = len(values), float("nan")
-    estimate = float(values.mean()) if seeds else nan
+    seeds = len(values)
+    estimate = float(values.mean()) if seeds else float("nan")
     if seeds < 2 or not (np.isfinite(values).all() and np.isfinite(drawn).all()):
-        return Interval(estimate, nan, nan, nan, nan, nan)
+        return Interval(estimate)
     errors = np.array([values.std(ddof=1) / np.sqrt(seeds), drawn.mean(axis=1).std(ddof=1)])
     freedom = np.array([seeds - 1, samples - 1])
 
@@ -75,9 +75,10 @@ def crossed_interval(per_seed: ArrayLike, per_draw: ArrayLike, samples: int, see
         return float(np.hypot(*(t.isf(level / 2, freedom) * errors)))
 
     counts = np.random.default_rng(seed).multinomial(seeds, np.full(seeds, 1 / seeds), size=len(drawn))
-    bootstrap = np.quantile((counts * drawn).mean(axis=1), [0.025, 0.975])
+    bootstrap_low, bootstrap_high = map(float, np.quantile((counts * drawn).mean(axis=1), [0.025, 0.975]))
     half = half_width(0.05)
-    return Interval(estimate, estimate - half, estimate + half, *map(float, bootstrap), _p(abs(estimate), half_width))
+    p = _p(abs(estimate), half_width)
+    return Interval(estimate, estimate - half, estimate + half, bootstrap_low, bootstrap_high, p)
 
 
 def _p(distance: float, half_width: Callable[[float], float]) -> float:
@@ -88,6 +89,16 @@ def _p(distance: float, half_width: Callable[[float], float]) -> float:
     if half_width(np.exp(lowest)) <= distance:
         return 0.0
     return float(np.exp(brentq(lambda level: half_width(np.exp(level)) - distance, lowest, 0.0)))
+
+
+def seed_interval(values: ArrayLike) -> Interval:
+    """The t-interval of a mean over seeds alone, for what has no test samples.
+
+    Args:
+        values: (S,), one for each seed.
+    """
+    table = np.asarray(values, dtype=np.float64)
+    return crossed_interval(table, np.tile(table, (DRAWS, 1)), samples=2)
 
 
 def mean_interval(values: ArrayLike, draws: int = DRAWS, seed: int = 0) -> Interval:
@@ -118,9 +129,7 @@ def holm(p: ArrayLike) -> NDArray:
     return corrected
 
 
-def compare(
-    predictions: pd.DataFrame, reference: str = "paper", draws: int = DRAWS, seed: int = 0
-) -> pd.DataFrame:
+def compare(predictions: pd.DataFrame, reference: str = "paper", draws: int = DRAWS, seed: int = 0) -> pd.DataFrame:
     """Each variant against the reference: paired by seed, on the same test samples.
 
     Args:

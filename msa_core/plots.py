@@ -61,6 +61,42 @@ def main_comparison(metrics: pd.DataFrame, shown: tuple[str, ...] = ("mae", "cor
     return figure
 
 
+def forest(comparison: pd.DataFrame, reference: str = "paper", metric: str = "mae") -> Figure:
+    """Each variant's difference to the reference with its intervals, a panel a data set.
+
+    Args:
+        comparison: as `comparisons.compare` gives it.
+        reference: the variant compared with, as named there.
+        metric: one of `comparisons.COMPARED`.
+    """
+    chosen = comparison[(comparison["metric"] == metric) & comparison["difference"].notna()]
+    groups = list(chosen.groupby("title", sort=False))
+    if not groups:
+        figure = plt.figure(figsize=(WIDTH, 1))
+        figure.text(0.5, 0.5, f"no finished run to compare with one of {reference}", ha="center")
+        return figure
+    heights = [len(group) + 1.5 for _, group in groups]
+    figure, axes = plt.subplots(
+        len(groups), 1, figsize=(WIDTH, 0.9 + 0.28 * sum(heights)), squeeze=False, height_ratios=heights
+    )
+    better = "lower" if metric in LOWER_IS_BETTER else "higher"
+    for axis, (title, group) in zip(axes[:, 0], groups, strict=True):
+        rows = np.arange(len(group))
+        axis.axvline(0, color="0.5", linewidth=1)
+        axis.hlines(rows, group["low"], group["high"], color="0.55", linewidth=1.2, label="95% interval")
+        axis.hlines(
+            rows, group["bootstrap_low"], group["bootstrap_high"], color="C0", linewidth=4, label="95%, plain bootstrap"
+        )
+        axis.scatter(group["difference"], rows, color="black", s=18, zorder=3, label="difference, mean over seeds")
+        axis.set_yticks(rows, [f"{name} ({n})" for name, n in zip(group["variant"], group["n_seeds"], strict=True)])
+        axis.set_ylim(len(group) - 0.4, -0.6)
+        axis.grid(False, axis="y")
+        axis.set_title(f"{title}, {group['n_samples'].iloc[0]} test samples (seeds in brackets)", loc="left")
+        axis.set_xlabel(f"test {METRIC_TITLES[metric]} less that of {reference} ({better} is better)")
+    figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
+    return figure
+
+
 def loss_terms(history: pd.DataFrame, best_epoch: int) -> Figure:
     """Each loss term and the validation MAE by epoch; a line marks the best epoch.
 

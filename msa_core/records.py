@@ -157,6 +157,12 @@ def find_runs(grid: list[GridRun], runs: str | Path = RUNS) -> tuple[list[Path],
     return finished, pd.DataFrame(missing, columns=["dataset", "title", "scheme", "variant", "seed"])
 
 
+def missing_note(missing: pd.DataFrame) -> str:
+    """A line that names the missing runs, for a table that has no row for each; nothing if none is missing."""
+    runs = [f"{row.dataset}/{row.variant}/seed-{row.seed}" for row in missing.itertuples()]
+    return f"\nMissing runs ({len(runs)}): {', '.join(runs)}.\n" if runs else ""
+
+
 def read_metrics(folders: list[Path]) -> pd.DataFrame:
     """The metrics of many runs, a row each: dataset, title, variant, seed, split, task, metric, value."""
     rows = []

@@ -48,6 +48,17 @@ def load_dataset(config: DatasetConfig, text_encoder: str, freeze: bool = False)
     return freeze_text(data, text_encoder, cache=folder / f"{path.name}.cache") if freeze else data
 
 
+def true_labels(config: RunConfig) -> pd.DataFrame | None:
+    """id and a column per modality: the train split's true (planted data) or human (CH-SIMS) unimodal labels.
+
+    None where the data have none, or where the feature file is not on this machine: the run may be from another.
+    """
+    if config.dataset.features is not None and not from_root(config.dataset.features).is_file():
+        return None
+    train = load_dataset(config.dataset, config.model.text_encoder)["train"]
+    return pd.DataFrame({"id": train.ids, **train.unimodal_labels}) if train.unimodal_labels else None
+
+
 def build(config: RunConfig, train: FeatureSet) -> tuple[MSAModel, MultiTaskLoss, UnimodalLabelGenerator | None]:
     """Model, objective and label generator of one run; random weights come from torch's seed."""
     settings = config.objective

@@ -90,18 +90,95 @@ def over_seeds_markdown(table: pd.DataFrame, rows: list[str], column: str, numbe
     return wide.to_markdown(index=False, disable_numparse=True) + "\n"
 
 
+def with_missing(table: pd.DataFrame, missing: pd.DataFrame) -> pd.DataFrame:
+    """A table over seeds together with what it lacks.
+
+    Args:
+        table: with columns dataset, title and variant.
+        missing: as `records.find_runs` gives it.
+
+    Returns:
+        The table with a column "missing", the seeds of that variant whose runs are not finished; variants that the
+        table has no row for at all, but which miss runs, get one, with nothing measured and counts of 0.
+    """
+    keys = ["dataset", "title", "variant"]
+    seeds = missing.groupby(keys, sort=False)["seed"].agg(lambda seeds: " ".join(map(str, sorted(seeds))))
+    absent = seeds.index.difference(pd.MultiIndex.from_frame(table[keys]), sort=False).to_frame(index=False)
+    joined = (pd.concat([table, absent]) if len(absent) else table).join(seeds.rename("missing"), on=keys)
+    counts = dict.fromkeys(table.select_dtypes("integer"), 0)
+    words = dict.fromkeys(("seeds", "missing"), "")
+    return joined.fillna(counts | words).astype(dict.fromkeys(counts, int)).reset_index(drop=True)
+
+
 def main_markdown(table: pd.DataFrame) -> str:
     """`main_table` for reading: a row per data set and variant, mean ± standard deviation; arrows: what is better."""
-    rows = []
-    for (title, variant), group in table.groupby(["title", "variant"], sort=False):
-        cells = {
-            f"{METRIC_TITLES[metric]} {'↓' if metric in LOWER_IS_BETTER else '↑'}": _cell(mean, std)
-            for metric, mean, std in zip(group["metric"], group["mean"], group["std"], strict=True)
-        }
-        rows.append(
-            {"Data": title, "Variant": variant, **cells, "n": group["n"].iloc[0], "Seeds": group["seeds"].iloc[0]}
-        )
-    return pd.DataFrame(rows).fillna("").to_markdown(index=False, disable_numparse=True) + "\n"
+    return _markdown(_main_cells(table))
+
+
+def main_latex(table: pd.DataFrame) -> str:
+    """`main_markdown` as a LaTeX tabular."""
+    return _latex(_main_cells(table))
+
+
+def ablation_markdown(table: pd.DataFrame) -> str:
+    """`comparisons.compare` for reading, a table a data set: difference to the reference [95% interval], p, n.
+
+    Args:
+        table: as `comparisons.compare` gives it, through `with_missing`.
+    """
+    return "\n".join(f"### {title}\n\n{_markdown(cells)}" for title, cells in _ablation_cells(table))
+
+
+def ablation_latex(table: pd.DataFrame) -> str:
+    """`ablation_markdown` as LaTeX tabulars, one a data set."""
+    return "\n".join(f"% {title}\n{_latex(cells)}" for title, cells in _ablation_cells(table))
+
+
+def published_table(published: pd.DataFrame, main: pd.DataFrame) -> pd.DataFrame:
+    """Published numbers and ours of the same family of data sets.
+
+    Args:
+        published: reference/published.csv: dataset, model, metric, value, setting, source, source_commit.
+        main: as `main_table` gives it. Ours belong to the family that their data set is named after: "mosi" is the
+            field's own feature file, "mosi_text_audio" another one of the same utterances.
+
+    Returns:
+        A row per family and model, ours last: family, model, setting, source, comparable, a column a metric (ours:
+        mean over seeds).
+    """
+    rows = published.assign(source=published["source"] + " " + published["source_commit"], comparable="")
+    measured = main.dropna(subset="metric")
+    ours = measured.assign(
+        family=measured["dataset"].str.split("_").str[0],
+        model="ours: " + measured["title"] + ", " + measured["variant"],
+        setting=measured["n"].astype(str) + " seeds",
+        source="this study",
+        comparable=np.where(measured["dataset"].isin(rows["dataset"]), "the same feature file", NOT_COMPARABLE),
+        value=measured["mean"],
+    )
+    keys = ["family", "model", "setting", "source", "comparable"]
+    ours = ours[ours["family"].isin(rows["dataset"])]
+    both = pd.concat([rows.rename(columns={"dataset": "family"}), ours])
+    wide = both.pivot(index=keys, columns="metric", values="value")
+    order = pd.MultiIndex.from_frame(both[keys].drop_duplicates().sort_values("family", kind="stable", key=_as_met))
+    return wide.reindex(order)[list(METRIC_TITLES)].reset_index().rename_axis(columns=None)
+
+
+def published_markdown(table: pd.DataFrame) -> str:
+    """`published_table` for reading: per family the published numbers, and set apart from them ours."""
+    parts = []
+    for family, group in table.groupby("family", sort=False):
+        parts.append(f"### {family}: published numbers, not ours\n")
+        for is_ours in (False, True):
+            rows = group[(group["source"] == "this study") == is_ours].drop(columns="family")
+            if is_ours and len(rows):
+                parts.append("Ours, to be read apart from them:\n")
+            if len(rows):
+                metrics = [metric for metric in METRIC_TITLES if rows[metric].notna().any()]
+                named = rows[["model", "setting", *metrics, "source", *(["comparable"] if is_ours else [])]]
+                cells = named.assign(**{metric: rows[metric].map("{:.4f}".format) for metric in metrics})
+                parts.append(_markdown(cells.rename(columns=lambda name: METRIC_TITLES.get(name, name.capitalize()))))
+    return "\n".join(parts)
 
 
 def run_table(metrics: dict[str, dict[str, dict[str, float]]]) -> pd.DataFrame:
@@ -326,6 +403,69 @@ def _distance(first: NDArray, second: NDArray) -> float:
 def _correlation(covariance: NDArray) -> NDArray:
     scale = 1 / np.sqrt(np.diag(covariance) + 1e-8)  # the epsilon of alignment.correlation_distance
     return scale[:, None] * covariance * scale[None, :]
+
+
+NOT_COMPARABLE = "no: other features, other text encoder"
+
+
+def _as_met(values: pd.Series) -> pd.Series:
+    return pd.Series(pd.factorize(values)[0], index=values.index)
+
+
+def _main_cells(table: pd.DataFrame) -> pd.DataFrame:
+    rows = []
+    for (title, variant), group in table.groupby(["title", "variant"], sort=False):
+        cells = {
+            f"{METRIC_TITLES[metric]} {_arrow(metric)}": _cell(mean, std)
+            for metric, mean, std in zip(group["metric"], group["mean"], group["std"], strict=True)
+            if pd.notna(metric)
+        }
+        last = {"n": group["n"].iloc[0], "Seeds": group["seeds"].iloc[0]} | _missing(group, table)
+        rows.append({"Data": title, "Variant": variant, **cells, **last})
+    return pd.DataFrame(rows).fillna("")
+
+
+def _ablation_cells(table: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
+    tables = []
+    for title, of_data_set in table.groupby("title", sort=False):
+        rows = []
+        for variant, group in of_data_set.groupby("variant", sort=False):
+            row: dict[str, object] = {"Variant": variant}
+            for _, found in group.dropna(subset="metric").iterrows():
+                name = METRIC_TITLES[found["metric"]]
+                row[f"{name} {_arrow(found['metric'])}"] = _interval(found["difference"], found["low"], found["high"])
+                row[f"{name}: p (Holm)"] = "" if pd.isna(found["p"]) else f"{found['p']:.3f} ({found['p_holm']:.3f})"
+            if group["n_seeds"].any():
+                row |= {"Samples": group["n_samples"].iloc[0], "Seeds": group["seeds"].iloc[0]}
+            rows.append(row | _missing(group, table))
+        tables.append((str(title), pd.DataFrame(rows).fillna("")))
+    return tables
+
+
+def _missing(group: pd.DataFrame, table: pd.DataFrame) -> dict[str, str]:
+    """The cell that names missing runs, in tables that lack any."""
+    return {"Missing": group["missing"].iloc[0]} if "missing" in table and table["missing"].any() else {}
+
+
+def _interval(estimate: float, low: float, high: float) -> str:
+    if pd.isna(estimate):
+        return "–"
+    return f"{estimate:+.4f} " + ("(no interval)" if pd.isna(low) else f"[{low:+.4f}, {high:+.4f}]")
+
+
+def _arrow(metric: str) -> str:
+    return "↓" if metric in LOWER_IS_BETTER else "↑"
+
+
+def _markdown(cells: pd.DataFrame) -> str:
+    return cells.to_markdown(index=False, disable_numparse=True) + "\n"
+
+
+def _latex(cells: pd.DataFrame) -> str:
+    text = cells.to_latex(index=False, escape=True)
+    for sign, command in {"±": r"$\pm$", "↓": r"$\downarrow$", "↑": r"$\uparrow$", "–": "--"}.items():
+        text = text.replace(sign, command)
+    return text
 
 
 def _cell(mean: float, std: float) -> str:

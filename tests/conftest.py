@@ -39,7 +39,7 @@ def real_data(tmp_path_factory):
 @pytest.fixture
 def checkout(tmp_path):
     """A copy of the sources as a fresh clone has them."""
-    for part in ("msa_core", "config", "workflow", "notebooks", "figures"):
+    for part in ("msa_core", "config", "workflow", "notebooks", "figures", "reference"):
         ignored = shutil.ignore_patterns("__pycache__", "*.png", "*.svg")
         shutil.copytree(ROOT / part, tmp_path / part, ignore=ignored)
     return tmp_path

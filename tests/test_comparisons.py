@@ -81,7 +81,7 @@ def test_it_covers_the_truth_where_the_plain_bootstrap_does_not(seeds, of_seeds,
 
 def test_one_seed_gives_a_difference_and_no_interval():
     true = np.array([1.0, -1.0, 2.0, -2.0])
-    table = comparisons.compare(frame({("paper", 1): true, ("v", 1): true + [0.1, -0.2, 0.3, 0.0]}, true))
+    table = comparisons.compare(frame({("paper", 1): true, ("v", 1): true + np.array([0.1, -0.2, 0.3, 0.0])}, true))
     row = table.set_index("metric").loc["mae"]
     assert row["difference"] == pytest.approx(0.15)
     assert row[["low", "high", "bootstrap_low", "p", "p_holm", "sd_seeds"]].isna().all()

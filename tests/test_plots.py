@@ -31,6 +31,31 @@ def test_main_comparison_has_a_row_for_each_data_set():
     assert [axis.collections[0].get_offsets()[:, 1].tolist() for axis in figure.axes] == [[0.5, 0.4], [1.5, 1.4]]
 
 
+def test_forest_draws_differences_and_intervals_of_each_data_set():
+    row = {"metric": "mae", "n_samples": 40, "n_seeds": 3, "bootstrap_low": 0.0, "bootstrap_high": 0.1}
+    rows = [
+        {"title": "D", "variant": "v", "difference": 0.05, "low": -0.1, "high": 0.2},
+        {"title": "D", "variant": "w", "difference": -0.3, "low": -0.4, "high": -0.2},
+        {"title": "E", "variant": "v", "difference": 0.7, "low": 0.6, "high": 0.8},
+        {"title": "E", "variant": "once", "difference": np.nan, "low": np.nan, "high": np.nan},
+    ]
+    figure = plots.forest(pd.DataFrame(rows).assign(**row))
+    first, second = figure.axes
+    assert [label.get_text() for label in first.get_yticklabels()] == ["v (3)", "w (3)"]
+    ends = [segment[:, 0].tolist() for segment in first.collections[0].get_segments()]
+    assert ends == [pytest.approx([-0.1, 0.2]), pytest.approx([-0.4, -0.2])]
+    assert first.collections[-1].get_offsets()[:, 0].tolist() == pytest.approx([0.05, -0.3])
+    assert [label.get_text() for label in second.get_yticklabels()] == ["v (3)"]
+    assert second.get_title(loc="left") == "E, 40 test samples (seeds in brackets)"
+    assert first.get_xlabel() == "test MAE less that of paper (lower is better)"
+
+
+def test_forest_of_nothing_says_so():
+    columns = ["title", "variant", "metric", "difference"]
+    figure = plots.forest(pd.DataFrame([["D", "v", "mae", np.nan]], columns=columns))
+    assert "no finished run to compare" in figure.texts[0].get_text()
+
+
 def test_loss_terms_draws_each_term():
     history = pd.DataFrame(
         {"epoch": [1, 2], "loss_multimodal": [1.0, 0.5], "loss_text": [0.0, 0.2], "valid_mae": [0.9, 0.8]}

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from msa_core import records
-from msa_core.config import resolve
+from msa_core.config import GridRun, resolve
 from msa_core.records import Run
 
 
@@ -73,6 +73,51 @@ def test_metrics_of_many_runs_are_one_long_frame(tmp_path):
     frame = records.read_metrics([tmp_path / "1", tmp_path / "2"])
     assert list(frame.columns) == ["dataset", "title", "variant", "seed", "split", "task", "metric", "value"]
     assert frame.query("metric == 'mae'")[["seed", "value"]].values.tolist() == [[1, 1.0], [2, 2.0]]
+
+
+def test_a_grid_is_split_into_finished_and_missing_runs(tmp_path):
+    runs = [GridRun(dataset="planted", variant="paper", seed=seed) for seed in (1, 2, 3)]
+    with pytest.raises(FileNotFoundError, match=r"none of the grid's 3 runs is finished there; run `make study`"):
+        records.find_runs(runs, tmp_path)
+    folder = tmp_path / "planted" / "paper"
+    for seed in (3, 1):
+        records.write_run(folder / f"seed-{seed}", example(seed), nn.Linear(2, 2))
+    finished, missing = records.find_runs(runs, tmp_path)
+    assert finished == [folder / "seed-1", folder / "seed-3"]
+    assert missing.to_dict("records") == [
+        {"dataset": "planted", "title": "Planted", "scheme": "mosi", "variant": "paper", "seed": 2}
+    ]
+    assert records.missing_note(missing) == "\nMissing runs (1): planted/paper/seed-2.\n"
+    assert records.missing_note(missing.iloc[:0]) == ""
+
+
+def test_readers_of_many_runs_give_one_frame_each(tmp_path):
+    folders = [tmp_path / "1", tmp_path / "2"]
+    for seed, folder in enumerate(folders, start=1):
+        run = example(seed)
+        spectrum = {"audio/spectrum/before": np.ones(2), "audio/spectrum/after": np.array([seed, 0.5])}
+        provenance = run.provenance | {"best_epoch": seed}
+        predictions = pd.concat([run.predictions, run.predictions.assign(split="train", multimodal=99.0)])
+        changed = {"alignment": spectrum, "provenance": provenance, "predictions": predictions}
+        records.write_run(folder, Run(**{**vars(run), **changed}), nn.Linear(2, 2))
+    predictions = records.read_predictions(folders)
+    assert predictions[["variant", "seed", "scheme", "label_bound", "id"]].values.tolist() == [
+        ["paper", seed, "mosi", 3.0, sample] for seed in (1, 2) for sample in ("a", "b")
+    ]
+    assert predictions["prediction"].tolist() == [1 / 3, 2e-17] * 2
+    histories = records.read_histories(folders)
+    assert histories[["seed", "epoch", "best_epoch"]].values.tolist() == [[1, 1, 1], [1, 2, 1], [2, 1, 2], [2, 2, 2]]
+    variances = records.read_variances(folders)
+    assert variances[["seed", "modality", "total_variance"]].values.tolist() == [[1, "audio", 1.5], [2, "audio", 2.5]]
+
+
+def test_a_table_is_written_with_or_without_latex(tmp_path):
+    table = pd.DataFrame({"x": [1 / 3]})
+    records.write_table(table, "md", tmp_path / "t")
+    assert {path.name for path in tmp_path.iterdir()} == {"t.csv", "t.md"}
+    assert pd.read_csv(tmp_path / "t.csv")["x"].item() == 1 / 3
+    records.write_table(table, "md", tmp_path / "t", "tex")
+    assert (tmp_path / "t.tex").read_text() == "tex"
 
 
 def test_the_fingerprint_of_the_code_changes_with_the_code(tmp_path, monkeypatch):

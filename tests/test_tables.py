@@ -7,6 +7,9 @@ import torch
 
 from msa_core import tables
 from msa_core.alignment import correlation_distance, covariance_distance
+
+
+from msa_core import paths, tables
 from msa_core.data import planted_features
 
 
@@ -211,3 +214,71 @@ def test_data_and_example_tables():
     assert examples["label"].iloc[0] == pytest.approx(data["train"].labels.min().item())
     assert examples["text"].iloc[0] == data["train"].raw_text[first]
     assert examples["label"].iloc[-1] == pytest.approx(torch.max(data["train"].labels).item())
+
+
+MISSING = pd.DataFrame(
+    [["d", "D", "mosi", "other", 9], ["d", "D", "mosi", "other", 8], ["e", "E", "sims", "lost", 1]],
+    columns=["dataset", "title", "scheme", "variant", "seed"],
+)
+
+
+def test_tables_name_the_missing_runs():
+    table = tables.with_missing(tables.main_table(METRICS), MISSING).set_index("variant")
+    assert table["missing"].to_dict() == {"paper": "", "other": "8 9", "lost": "1"}
+    assert table["n"].to_dict() == {"paper": 2, "other": 3, "lost": 0}
+    assert np.isnan(table.loc["lost", "mean"])
+    lines = tables.main_markdown(table.reset_index()).splitlines()
+    cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+    assert cells[0][-1] == "Missing"
+    assert [row[-1] for row in cells[2:]] == ["", "8 9", "1"]
+    assert cells[4][:3] == ["E", "lost", ""]
+
+
+def test_a_complete_table_says_nothing_of_missing_runs():
+    table = tables.with_missing(tables.main_table(METRICS), MISSING.iloc[:0])
+    assert tables.main_markdown(table) == tables.main_markdown(tables.main_table(METRICS))
+
+
+def test_latex_holds_the_same_cells_and_no_sign_that_latex_lacks():
+    table = tables.with_missing(tables.main_table(METRICS.replace({"variant": {"other": "no_alignment"}})), MISSING)
+    latex = tables.main_latex(table)
+    assert latex.isascii()
+    row = next(line for line in latex.splitlines() if r"no\_alignment" in line)
+    assert "0.6000 $\\pm$ 0.1414" in latex
+    assert len(row.split("&")) == len(tables.main_markdown(table).splitlines()[0].strip("|").split("|"))
+
+
+def test_ablation_tables_show_interval_p_and_what_is_missing():
+    found = {"difference": 0.05, "low": -0.1, "high": 0.2, "p": 0.03, "p_holm": 0.06, "n_samples": 40, "n_seeds": 2}
+    rows = [
+        {"dataset": "d", "title": "D", "variant": "other", "metric": "mae", **found, "seeds": "1 2"},
+        {"dataset": "d", "title": "D", "variant": "once", "metric": "mae", "difference": 0.1, "n_samples": 40,
+         "n_seeds": 1, "seeds": "1"},
+    ]  # fmt: skip
+    markdown = tables.ablation_markdown(tables.with_missing(pd.DataFrame(rows), MISSING))
+    first, second = markdown.split("### E")
+    lines = [[cell.strip() for cell in line.strip("|").split("|")] for line in first.splitlines()]
+    assert lines[2] == ["Variant", "MAE ↓", "MAE: p (Holm)", "Samples", "Seeds", "Missing"]
+    assert lines[4] == ["other", "+0.0500 [-0.1000, +0.2000]", "0.030 (0.060)", "40", "1 2", "8 9"]
+    assert lines[5] == ["once", "+0.1000 (no interval)", "", "40", "1", ""]
+    assert "lost" in second
+    assert tables.ablation_latex(pd.DataFrame(rows)).isascii()
+
+
+def test_published_numbers_stand_apart_from_ours():
+    published = pd.read_csv(paths.ROOT / "reference" / "published.csv")
+    ours = METRICS.assign(dataset="mosi_text_audio", title="MOSI (text)")
+    known = pd.concat([ours, METRICS.assign(dataset="sims"), METRICS.assign(dataset="planted")])
+    main = tables.with_missing(tables.main_table(known), MISSING)
+    table = tables.published_table(published, main)
+    assert len(table) == published.groupby(["dataset", "model"]).ngroups + 4
+    said = table[table["source"] == "this study"].groupby("family")["comparable"].unique().str.join("").to_dict()
+    assert said == {"mosi": "no: other features, other text encoder", "sims": "the same feature file"}
+    value = published.query("dataset == 'mosi' and model == 'self_mm' and metric == 'mae'")["value"].item()
+    assert table.query("family == 'mosi' and model == 'self_mm'")["mae"].item() == value
+
+    mosi, mosei, *_ = tables.published_markdown(table).split("### ")[1:]
+    theirs, apart = mosi.split("Ours, to be read apart from them")
+    assert "ours:" not in theirs
+    assert "ours: MOSI (text), paper" in apart
+    assert "Ours" not in mosei

@@ -1,11 +1,17 @@
 """The batch, on a copy of the sources as a fresh clone has them: what Snakemake plans, runs and runs again."""
 
 import os
+import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pandas as pd
 import yaml
+
+from msa_core import paths
+
+ANALYSES = {"results": 1, "ablations": 1, "claims": 1}
 
 
 def snakemake(folder, *arguments):
@@ -20,11 +26,11 @@ def planned(folder, *arguments):
     code, text = snakemake(folder, "--dry-run", *arguments)
     assert code == 0, text
     rows = [line.split() for line in text.splitlines()]
-    return {row[0]: int(row[1]) for row in rows if len(row) == 2 and row[0] in ("train", "results", "report")}
+    return {row[0]: int(row[1]) for row in rows if len(row) == 2 and row[0] in {"train", "report", *ANALYSES}}
 
 
 def test_a_fresh_clone_trains_the_whole_grid(checkout):
-    assert planned(checkout) == {"train": 9, "results": 1}
+    assert planned(checkout) == {"train": 9, **ANALYSES}
 
 
 def test_an_unknown_grid_is_an_error(checkout):
@@ -51,10 +57,10 @@ def test_a_small_study_from_end_to_end_and_what_is_run_again(small_checkout):
     assert planned(checkout, "report") == {}
     plots = checkout / "msa_core" / "plots.py"
     plots.write_text(plots.read_text() + "\n")
-    assert planned(checkout, "report") == {"results": 1, "report": 1}
+    assert planned(checkout, "report") == {**ANALYSES, "report": 1}
     loss = checkout / "msa_core" / "objective.py"
     loss.write_text(loss.read_text() + "\n")
-    assert planned(checkout) == {"train": 2, "results": 1}
+    assert planned(checkout) == {"train": 2, **ANALYSES}
     code, text = snakemake(checkout)
     assert code == 0, text
 
@@ -62,14 +68,27 @@ def test_a_small_study_from_end_to_end_and_what_is_run_again(small_checkout):
     changed = yaml.safe_load(variants.read_text())
     changed["no_alignment"]["training.patience"] = 1
     variants.write_text(yaml.safe_dump(changed))
-    assert planned(checkout) == {"train": 1, "results": 1}
+    assert planned(checkout) == {"train": 1, **ANALYSES}
 
-    # A run that fails keeps its notebook, with the error, and spoils no other.
+    # A run that fails keeps its notebook, with the error, and spoils no other: the tables name it, and make fails.
     changed["no_alignment"]["training.groups.audio.learning_rate"] = 1e30
     variants.write_text(yaml.safe_dump(changed))
-    code, text = snakemake(checkout, "--keep-going")
-    assert code != 0
+    for file in ("Makefile", "requirements.lock", "pyproject.toml"):
+        shutil.copy(paths.ROOT / file, checkout)
+    (checkout / ".venv").mkdir()  # this environment: nothing is to be set up
+    (checkout / ".venv" / "bin").symlink_to(Path(sys.executable).parent)
+    (checkout / ".venv" / "ready").touch()
+    environment = {**os.environ, "PYTHONPATH": str(checkout)}
+    done = subprocess.run(["make", "study"], cwd=checkout, capture_output=True, text=True, env=environment, timeout=280)
+    assert done.returncode != 0
     notebook = checkout / "results" / "notebooks" / "planted" / "no_alignment" / "seed-1.ipynb"
     assert "FloatingPointError" in notebook.read_text()
     assert not (checkout / "results" / "runs" / "planted" / "no_alignment" / "seed-1" / "metrics.json").exists()
     assert (checkout / "results" / "runs" / "planted" / "paper" / "seed-1" / "metrics.json").exists()
+    tables = checkout / "results" / "tables"
+    for name in ("main", "main-ablations"):
+        missing = pd.read_csv(tables / f"{name}.csv").set_index("variant")["missing"]
+        assert missing["no_alignment"] == 1
+    main = pd.read_csv(tables / "main.csv").set_index("variant")["n"]
+    assert (set(main["paper"]), main["no_alignment"]) == ({1}, 0)
+    assert "Missing runs (1): planted/no_alignment/seed-1." in (tables / "main-claims.md").read_text()
