@@ -257,7 +257,7 @@ def _settle(settled: pd.DataFrame | None) -> Iterator[dict]:
         note = f"settled after epoch {runs['settled'].mean():.1f} on average"
         if not runs["in_time"].all():
             note += (
-                f", or later: {(~runs['in_time']).sum()} of {len(runs)} runs, not settled, count with their last epoch"
+                f", or later: {(~runs['in_time']).sum()} of {len(runs)} runs did not, and count with their last epoch"
             )
         yield _row(3, claim, str(title), "epochs", gain, n_seeds=len(runs), note=note)
 

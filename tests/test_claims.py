@@ -1,0 +1,227 @@
+"""Oracles: cases in which the answer is known, numbers worked by hand, scipy."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import stats
+
+from msa_core import claims
+
+RNG = np.random.default_rng(0)
+TRUE = RNG.uniform(-3, 3, 200)
+SEEDS = (1, 2, 3, 4, 5)
+NAME = {"dataset": "d", "title": "D"}
+
+
+def predicted(errors, noise=0.02):
+    """{variant: mean absolute error} -> predictions, on the same samples, nearly the same for each seed."""
+    frames = [
+        pd.DataFrame({"id": [f"u{i}" for i in range(200)], "label": TRUE, "variant": variant, "seed": seed})
+        .assign(prediction=TRUE + np.where(np.arange(200) % 2, 1, -1) * (error + noise * RNG.standard_normal(200)))
+        .assign(**NAME, scheme="mosi", label_bound=3.0)
+        for variant, error in errors.items()
+        for seed in SEEDS
+    ]
+    return pd.concat(frames, ignore_index=True)
+
+
+def measured(predictions):
+    """Their test MAE as `records.read_metrics` gives it."""
+    error = (predictions["prediction"] - predictions["label"]).abs()
+    mae = error.groupby([predictions[c] for c in ("dataset", "title", "variant", "seed")], sort=False).mean()
+    return mae.rename("value").reset_index().assign(split="test", task="multimodal", metric="mae")
+
+
+def histories(**losses):
+    rows = [
+        {**NAME, "variant": "paper", "seed": seed, "epoch": epoch, "best_epoch": 2, **losses, "loss_text": epoch}
+        for seed in SEEDS
+        for epoch in (1, 2, 3)
+    ]
+    return pd.DataFrame(rows).assign(loss_total=lambda frame: frame["loss_multimodal"] + frame["loss_text"] + 1)
+
+
+def variances(**by_variant):
+    rows = [
+        {**NAME, "variant": variant, "seed": seed, "modality": "audio", "total_variance": value * (1 + seed / 1000)}
+        for variant, value in by_variant.items()
+        for seed in SEEDS
+    ]
+    return pd.DataFrame(rows)
+
+
+def table(errors, loss=1.0, shrunk=1.0, **more):
+    predictions = predicted(errors)
+    return claims.claims_table(
+        measured(predictions),
+        predictions,
+        histories(loss_multimodal=loss),
+        variances(paper=1.0, no_alignment=shrunk),
+        **more,
+    )
+
+
+def about(found, claim, number=None):
+    rows = found[found["claim"].str.contains(claim, regex=False)]
+    assert len(rows) == (number or 1)
+    return rows if number else rows.iloc[0]
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "smallest", "p_holm", "said"),
+    [
+        (0.001, 0.02, 0.01, np.nan, "supported"),
+        (0.001, 0.02, 0.01, 0.049, "supported"),
+        (0.001, 0.02, 0.01, 0.05, "cannot tell"),  # one of several, and they may be chance
+        (0.001, 0.002, 0.01, 0.2, "not supported"),  # too small to matter in any case
+        (0.0, 0.02, 0.01, np.nan, "cannot tell"),
+        (-0.02, 0.0099, 0.01, np.nan, "not supported"),
+        (-0.02, 0.01, 0.01, np.nan, "cannot tell"),
+        (-0.02, -0.01, 0.0, np.nan, "not supported"),
+        (-0.02, 0.0, 0.0, np.nan, "cannot tell"),
+        (np.nan, np.nan, 0.01, np.nan, "cannot tell"),
+    ],
+)
+def test_the_rule(low, high, smallest, p_holm, said):
+    assert claims.verdict(low, high, smallest, p_holm) == said
+
+
+def test_a_gain_that_is_there_is_found_and_one_that_is_not_is_denied():
+    found = table(
+        {"no_alignment": 0.7, "paper": 0.5, "weight_1": 0.8, "distance_cka": 0.7, "no_weight_adjustment": 0.6}
+    )
+    paper = about(found, "`paper`, with alignment")
+    assert paper["verdict"] == "supported"
+    assert paper["estimate"] == pytest.approx(0.2, abs=0.01)
+    assert paper["low"] < 0.2 < paper["high"]
+    assert paper[["n_samples", "n_seeds"]].tolist() == [200, 5]
+    assert np.isnan(paper["p_holm"])
+    worse = about(found, "`weight_1` lowers")
+    assert (worse["verdict"], round(worse["estimate"], 1)) == ("not supported", -0.1)
+    same = about(found, "`distance_cka` lowers")
+    assert same["verdict"] == "not supported"  # nearly no noise: a gain of 0.01 can be excluded
+    assert found.loc[[worse.name, same.name], "p_holm"].notna().all()
+    assert about(found, "The weight adjustment")["estimate"] == pytest.approx(0.1, abs=0.01)
+
+
+def test_every_question_has_its_place_and_what_was_not_measured_says_so():
+    found = table({"paper": 0.5})
+    assert sorted(set(found["question"])) == list(range(1, 9))
+    assert found["question"].is_monotonic_increasing
+    unmeasured = found[found["note"].isin(["not measured", "not answered yet"])]
+    assert set(unmeasured["verdict"]) == {"cannot tell"}
+    assert unmeasured["estimate"].isna().all()
+    assert {1, 2, 3, 4, 5, 6, 7, 8} - {7} <= set(unmeasured["question"])
+    assert set(found.loc[found["note"] == "not answered yet", "question"]) == {5, 8}
+
+
+def test_probes_answer_whether_the_shared_factor_came_in_and_the_private_one_went():
+    rows = [
+        {"dataset": "d", "variant": variant, "seed": seed, "modality": "audio", "factor": factor, "r2": r2 + seed / 1e4}
+        for (variant, factor), r2 in {
+            ("paper", "shared"): 0.6, ("no_alignment", "shared"): 0.4, ("untrained", "shared"): 0.1,
+            ("paper", "audio"): 0.3, ("no_alignment", "audio"): 0.2,
+            ("paper", "vision"): 0.9, ("no_alignment", "vision"): 0.1,
+        }.items()
+        for seed in SEEDS
+    ]  # fmt: skip
+    found = table({"paper": 0.5}, probes=pd.DataFrame(rows))
+    shared = about(found, "raises the shared factor in audio")
+    assert (shared["dataset"], shared["verdict"], shared["n_seeds"]) == ("D", "supported", 5)
+    assert shared["estimate"] == pytest.approx(0.2)
+    private = about(found, "lowers audio's private factor")
+    assert (private["verdict"], round(private["estimate"], 3)) == ("not supported", -0.1)
+    assert len(found[found["unit"].str.startswith("R²")]) == 2  # another modality's factor is no claim
+
+
+def test_features_that_shrink_are_told_from_those_that_do_not():
+    assert about(table({"paper": 1}, shrunk=2.0), "shrinks the features of audio")["verdict"] == "supported"
+    same = about(table({"paper": 1}, shrunk=1.0), "shrinks the features of audio")
+    assert (same["estimate"], same["verdict"]) == (0, "not supported")
+
+
+def test_shares_of_the_loss_at_the_best_epoch():
+    """Best epoch 2: text 2, alignment 1, multimodal 1 or 9, so that multimodal is 1 / 4 or 9 / 12."""
+    fair = about(table({"paper": 1}, loss=1.0), "No term takes over")
+    assert (fair["estimate"], fair["note"]) == (0.0, "text: 0.50 of it")
+    taken = about(table({"paper": 1}, loss=9.0), "No term takes over")
+    assert (taken["estimate"], taken["verdict"]) == (pytest.approx(0.5 - 0.75), "not supported")
+
+
+def test_costs_have_an_interval_only_if_timed_repeatedly():
+    costs = pd.DataFrame({"variant": ["paper", "no_alignment"], "step_ms": [12.0, 10.0]})
+    once = about(table({"paper": 1}, costs=costs), "A step of `paper`")
+    assert (once["estimate"], once["note"], once["verdict"]) == (pytest.approx(-0.1), "1.20 times", "cannot tell")
+    again = pd.concat([costs, costs.assign(step_ms=costs["step_ms"] * 1.001)])
+    assert about(table({"paper": 1}, costs=again), "A step of `paper`")["verdict"] == "not supported"
+
+
+def test_the_spread_over_seeds_has_its_chi_squared_interval():
+    predictions = predicted({"paper": 0.5, "no_alignment": 0.6, "weight_1": 0.55}, noise=0.3)
+    metrics = measured(predictions)
+    found = claims.claims_table(metrics, predictions, histories(loss_multimodal=1.0), variances(paper=1.0))
+    row = about(found, "One seed is enough")
+    values = metrics.loc[metrics["variant"] == "paper", "value"]
+    low, high = np.sqrt(4 * values.var(ddof=1) / stats.chi2.ppf([0.975, 0.025], 4))
+    assert [row["estimate"], row["low"], row["high"]] == pytest.approx(
+        [0.01 - values.std(ddof=1), 0.01 - high, 0.01 - low]
+    )
+    weights = about(found, "weight hardly matters")
+    means = metrics.groupby("variant")["value"].mean()
+    assert weights["estimate"] == pytest.approx(0.01 - abs(means["paper"] - means["weight_1"]))
+    assert weights["verdict"] == "cannot tell"
+
+
+LABELS = pd.DataFrame(
+    {
+        "id": ["a", "b"] * 4,
+        "epoch": np.repeat([0, 1, 2, 3], 2),
+        "multimodal": [1.0, -1.0] * 4,
+        "text": [1.0, -1.0, 1.5, -1.0, 1.51, -1.01, 1.51, -1.0],
+        "audio": [1.0, -1.0, 1.0, -1.0, 1.0, -1.0, 2.0, -1.0],
+    }
+)
+
+
+def test_labels_settle_when_their_moves_stay_small():
+    """H = 3: text moves by 0.25, 0.01, 0.005 on average, below 0.03 from epoch 1 on; audio by 0.5 in the last epoch."""
+    found = claims.settling(LABELS, 3.0).set_index("modality")
+    assert found["settled"].to_dict() == {"text": 1, "audio": 3}
+    assert found["in_time"].to_dict() == {"text": True, "audio": False}
+    assert claims.settling(LABELS, 1e6)["settled"].tolist() == [0, 0]
+
+
+def test_label_gains_by_hand():
+    true = pd.DataFrame({"id": ["b", "a"], "text": [-1.0, 2.0]})
+    gains = claims.label_gains(LABELS, true, 1).set_index("id")["gain"]
+    assert gains.to_dict() == {"a": 0.5, "b": 0.0}
+    assert claims.label_gains(LABELS, true, 0)["gain"].tolist() == [0, 0]
+
+
+def test_claims_about_labels():
+    gains = [
+        pd.DataFrame({"id": range(50), "modality": modality, "gain": RNG.normal(mean, 0.1, 50), "seed": seed})
+        for modality, mean in (("text", 0.3), ("audio", -0.3))
+        for seed in SEEDS
+    ]
+    settled = pd.concat(
+        claims.settling(LABELS, 3.0).assign(seed=seed, best_epoch=2 + seed % 2, title="D") for seed in SEEDS
+    )
+    found = table({"paper": 1}, gains=pd.concat(gains).assign(title="D"), settled=settled)
+    text = about(found, "Generated text labels are nearer")
+    assert (text["verdict"], text["n_seeds"], text["n_samples"]) == ("supported", 5, 50)
+    assert about(found, "Generated audio labels are nearer")["verdict"] == "not supported"
+    epochs = about(found, "Generated text labels have settled")
+    assert (epochs["estimate"], epochs["verdict"]) == (pytest.approx(1.6), "supported")
+    assert epochs["note"] == "settled after epoch 1.0 on average"
+    assert "5 of 5 runs did not" in about(found, "Generated audio labels have settled")["note"]
+
+
+def test_markdown_has_a_row_for_each_claim():
+    found = table({"no_alignment": 0.7, "paper": 0.5})
+    lines = claims.claims_markdown(found).splitlines()
+    assert len(lines) == len(found) + 2
+    assert sum("| supported " in line for line in lines) == (found["verdict"] == "supported").sum()
+    first = [cell.strip() for cell in lines[2].strip("|").split("|")]
+    assert first[3] == f"{found['estimate'][0]:+.4f}"
+    assert first[4] == f"[{found['low'][0]:+.4f}, {found['high'][0]:+.4f}]"
