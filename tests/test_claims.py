@@ -148,12 +148,23 @@ def test_shares_of_the_loss_at_the_best_epoch():
     assert (taken["estimate"], taken["verdict"]) == (pytest.approx(0.5 - 0.75), "not supported")
 
 
-def test_costs_have_an_interval_only_if_timed_repeatedly():
-    costs = pd.DataFrame({"variant": ["paper", "no_alignment"], "step_ms": [12.0, 10.0]})
-    once = about(table({"paper": 1}, costs=costs), "A step of `paper`")
-    assert (once["estimate"], once["note"], once["verdict"]) == (pytest.approx(-0.1), "1.20 times", "cannot tell")
-    again = pd.concat([costs, costs.assign(step_ms=costs["step_ms"] * 1.001)])
-    assert about(table({"paper": 1}, costs=again), "A step of `paper`")["verdict"] == "not supported"
+def test_costs_are_those_of_the_papers_parts():
+    costs = pd.DataFrame(
+        {
+            "text_encoder": "tiny",
+            "part": ["multimodal task alone", "+ label generation", "+ alignment, audio-vision", "+ alignment, cka"],
+            "added_percent": [np.nan, 1.0, 7.0, 9.0],
+            "low": [np.nan, 0.5, 6.5, 8.0],
+            "high": [np.nan, 1.5, 7.5, 10.0],
+            "n": 60,
+        }
+    )
+    found = table({"paper": 1}, costs=costs)
+    cheap = about(found, "Label generation adds less than 5%")
+    assert cheap[["estimate", "low", "high"]].tolist() == [4.0, 3.5, 4.5]
+    assert (cheap["verdict"], cheap["note"]) == ("supported", "adds 1.0%, median of 60 batches")
+    assert about(found, "The alignment adds")["verdict"] == "not supported"
+    assert (found["question"] == 6).sum() == 2
 
 
 def test_the_spread_over_seeds_has_its_chi_squared_interval():

@@ -1,6 +1,7 @@
 """Notebooks are thin, without outputs, and run as a user would run them: by papermill, in a process of its own."""
 
 import ast
+import shutil
 import subprocess
 import sys
 
@@ -9,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from msa_core import paths, probes, records, study
+from msa_core import paths, probes, records, study, tables
 from msa_core.config import grid, load_yaml, resolve
 from msa_core.training import encodings
 
@@ -99,9 +100,39 @@ def test_train_and_results_notebooks(tmp_path):
         "-p", "runs", runs, "-p", "tables_folder", str(tmp_path / "t"), "-p", "figures_folder", str(tmp_path / "f"),
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    assert {path.name for path in (tmp_path / "t").iterdir()} == {"main.csv", "main.md"}
+    published = {"main-published.csv", "main-published.md"}
+    assert {path.name for path in (tmp_path / "t").iterdir()} == {"main.csv", "main.md", "main.tex", *published}
     assert {path.name for path in (tmp_path / "f").iterdir()} == {"main.png", "main.svg"}
     assert "1111 1112 1113" in (tmp_path / "t" / "main.md").read_text()
+
+    shutil.rmtree(paths.run_folder("planted", "no_alignment", 1112, runs))  # the others are looked at all the same
+    done = papermill(
+        "03_ablations.ipynb", tmp_path / "out3.ipynb",
+        "-p", "runs", runs, "-p", "tables_folder", str(tmp_path / "t3"), "-p", "figures_folder", str(tmp_path / "f3"),
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert {path.name for path in (tmp_path / "t3").iterdir()} == {f"main-ablations.{e}" for e in ("csv", "md", "tex")}
+    assert {path.name for path in (tmp_path / "f3").iterdir()} == {"main-ablations.png", "main-ablations.svg"}
+    table = pd.read_csv(tmp_path / "t3" / "main-ablations.csv").query("metric == 'mae'").set_index("variant")
+    assert table.loc["no_alignment", ["seeds", "missing"]].tolist() == ["1111 1113", 1112]
+    assert (table["difference"] == 0).all()  # copies of one run
+
+    probes = {"dataset": "planted", "modality": "audio", "factor": "shared", "r2": [0.5, 0.6, 0.4, 0.3]}
+    variants = {"variant": ["paper", "paper", "no_alignment", "no_alignment"], "seed": [1111, 1113, 1111, 1113]}
+    pd.DataFrame(probes | variants).to_csv(tmp_path / "probes.csv")
+    done = papermill(
+        "10_claims.ipynb", tmp_path / "out10.ipynb",
+        "-p", "runs", runs, "-p", "tables_folder", str(tmp_path / "t3"), "-p", "probes_file", str(tmp_path / "probes.csv"),
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "Missing runs (1): planted/no_alignment/seed-1112." in (tmp_path / "t3" / "main-claims.md").read_text()
+    table = pd.read_csv(tmp_path / "t3" / "main-claims.csv").set_index("claim")
+    assert table.loc["The alignment raises the shared factor in audio", "estimate"] == pytest.approx(0.2)
+    assert table.loc["`paper`, with alignment, has a lower test MAE than `no_alignment`", "n_seeds"] == 2
+    truth = study.true_labels(run.config)
+    gain = tables.label_agreement(run.labels, truth).query("modality == 'text'").set_index("epoch")["mae"]
+    claim = "Generated text labels are nearer to the true ones than copies of y, at the best epoch"
+    assert table.loc[claim, "estimate"] == pytest.approx(gain[0] - gain[run.provenance["best_epoch"]], abs=1e-6)
 
 
 @pytest.fixture(scope="session")

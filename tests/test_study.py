@@ -229,6 +229,14 @@ def test_true_unimodal_labels_that_the_data_lack_are_refused(planted):
         study.build(settings("true_labels"), train)
 
 
+def test_true_labels_are_those_of_the_train_split_or_none(tmp_path):
+    found = study.true_labels(settings())
+    train = study.load_dataset(settings().dataset, "tiny")["train"]
+    assert list(found["id"]) == train.ids
+    np.testing.assert_array_equal(found["audio"], train.unimodal_labels["audio"])
+    assert study.true_labels(resolve("mosi", features=str(tmp_path / "elsewhere.pkl"))) is None
+
+
 def test_a_missing_feature_file_is_said_before_anything_is_fetched(tmp_path, monkeypatch):
     monkeypatch.setattr(study, "load_tokenizer", lambda _: pytest.fail("fetched a tokenizer"))
     with pytest.raises(FileNotFoundError, match=r"no\.pkl: no such feature file; README"):

@@ -5,11 +5,8 @@ import pandas as pd
 import pytest
 import torch
 
-from msa_core import tables
-from msa_core.alignment import correlation_distance, covariance_distance
-
-
 from msa_core import paths, tables
+from msa_core.alignment import correlation_distance, covariance_distance
 from msa_core.data import planted_features
 
 
