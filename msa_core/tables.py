@@ -437,7 +437,7 @@ def _ablation_cells(table: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
                 row[f"{name} {_arrow(found['metric'])}"] = _interval(found["difference"], found["low"], found["high"])
                 row[f"{name}: p (Holm)"] = "" if pd.isna(found["p"]) else f"{found['p']:.3f} ({found['p_holm']:.3f})"
             if group["n_seeds"].any():
-                row |= {"Samples": group["n_samples"].iloc[0], "Seeds": group["seeds"].iloc[0]}
+                row |= {"Samples": str(group["n_samples"].iloc[0]), "Seeds": group["seeds"].iloc[0]}
             rows.append(row | _missing(group, table))
         tables.append((str(title), pd.DataFrame(rows).fillna("")))
     return tables
