@@ -11,6 +11,7 @@ from scipy.stats import chi2
 
 from msa_core import MODALITIES
 from msa_core.comparisons import Interval, compare, holm, mean_interval, seed_interval
+from msa_core.tables import label_movement
 
 # A gain in MAE that would interest anybody, as a part of H: 0.01 on [-3, 3]. The best and the third best published MAE
 # on MOSI are 0.0174 apart (reference/published.csv): half of that would hardly change a ranking.
@@ -138,10 +139,8 @@ def settling(labels: pd.DataFrame, label_bound: float) -> pd.DataFrame:
         last epoch if it does not by then, and in_time False.
     """
     rows = []
-    for modality in labels.columns.drop(["id", "epoch", "multimodal"]):
-        moves = labels.pivot(index="epoch", columns="id", values=modality).diff().abs().mean(axis="columns")
-        moving = moves.index[moves >= SETTLED * label_bound]
-        settled = int(max(moving, default=0))
+    for modality, moves in label_movement(labels).set_index("epoch").groupby("modality", sort=False)["moved"]:
+        settled = int(max(moves.index[moves >= SETTLED * label_bound], default=0))
         rows.append({"modality": modality, "settled": settled, "in_time": settled < moves.index[-1]})
     return pd.DataFrame(rows)
 

@@ -117,12 +117,13 @@ def test_train_and_results_notebooks(tmp_path):
     assert table.loc["no_alignment", ["seeds", "missing"]].tolist() == ["1111 1113", 1112]
     assert (table["difference"] == 0).all()  # copies of one run
 
-    probes = {"dataset": "planted", "modality": "audio", "factor": "shared", "r2": [0.5, 0.6, 0.4, 0.3]}
+    probed = {"dataset": "planted", "modality": "audio", "factor": "shared", "r2": [0.5, 0.6, 0.4, 0.3]}
     variants = {"variant": ["paper", "paper", "no_alignment", "no_alignment"], "seed": [1111, 1113, 1111, 1113]}
-    pd.DataFrame(probes | variants).to_csv(tmp_path / "probes.csv")
+    r2 = tmp_path / "probes.csv"
+    pd.DataFrame(probed | variants).to_csv(r2)
     done = papermill(
         "10_claims.ipynb", tmp_path / "out10.ipynb",
-        "-p", "runs", runs, "-p", "tables_folder", str(tmp_path / "t3"), "-p", "probes_file", str(tmp_path / "probes.csv"),
+        "-p", "runs", runs, "-p", "tables_folder", str(tmp_path / "t3"), "-p", "probes_file", str(r2),
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert "Missing runs (1): planted/no_alignment/seed-1112." in (tmp_path / "t3" / "main-claims.md").read_text()
