@@ -8,11 +8,6 @@ GRID ?= small
 SNAKEMAKE = $(BIN)/snakemake --snakefile workflow/Snakefile --cores $(CORES) --keep-going --rerun-incomplete \
 	--quiet host reason rules --config grid=$(GRID)
 
-# What can be said of the finished runs is said even if others fail; make fails all the same.
-batch = $(SNAKEMAKE) -- $(1) || { \
-	echo "something failed, see above; now the finished runs alone: the tables name the missing ones"; \
-	$(SNAKEMAKE) finished_only=true -- $(1); exit 1; }
-
 .PHONY: study report test lab check lock clean
 .DEFAULT_GOAL := study
 
@@ -23,13 +18,13 @@ $(READY): requirements.lock pyproject.toml
 	$(BIN)/python -m pip install --quiet --no-deps --editable .
 	touch $@
 
-study: $(READY) ## train every run of the grid that is not finished, then write tables and figures
-	$(call batch,all)
-	@echo "results/tables and figures hold the tables and figures of the grid $(GRID)"
+study: $(READY) ## train every run of the grid that is not finished, then write tables, figures and the report
+	$(SNAKEMAKE) || { \
+		echo "something failed, see above; now the finished runs alone: the tables name the missing ones"; \
+		$(SNAKEMAKE) finished_only=true; exit 1; }
+	@echo "results/tables and figures hold the tables and figures of the grid $(GRID), results/report-$(GRID).html all"
 
-report: $(READY) ## one page of all the study's tables and figures, after whatever of it is missing
-	$(call batch,report)
-	@echo "results/ holds the report of the grid $(GRID): open it in a browser"
+report: study ## one page of all the study's tables and figures: what make study ends with
 
 test: $(READY) ## every test, the doctests and the notebooks included
 	$(BIN)/pytest

@@ -42,6 +42,7 @@ def checkout(tmp_path):
     for part in ("msa_core", "config", "workflow", "notebooks", "figures", "reference"):
         ignored = shutil.ignore_patterns("__pycache__", "*.png", "*.svg")
         shutil.copytree(ROOT / part, tmp_path / part, ignore=ignored)
+    shutil.copytree(ROOT / "results" / "benchmarks", tmp_path / "results" / "benchmarks")
     return tmp_path
 
 

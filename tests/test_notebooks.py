@@ -100,10 +100,10 @@ def test_train_and_results_notebooks(tmp_path):
         "-p", "runs", runs, "-p", "tables_folder", str(tmp_path / "t"), "-p", "figures_folder", str(tmp_path / "f"),
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    published = {"main-published.csv", "main-published.md"}
-    assert {path.name for path in (tmp_path / "t").iterdir()} == {"main.csv", "main.md", "main.tex", *published}
-    assert {path.name for path in (tmp_path / "f").iterdir()} == {"main.png", "main.svg"}
-    assert "1111 1112 1113" in (tmp_path / "t" / "main.md").read_text()
+    published = {"small-published.csv", "small-published.md"}
+    assert {path.name for path in (tmp_path / "t").iterdir()} == {"small.csv", "small.md", "small.tex", *published}
+    assert {path.name for path in (tmp_path / "f").iterdir()} == {"small.png", "small.svg"}
+    assert "1111 1112 1113" in (tmp_path / "t" / "small.md").read_text()
 
     shutil.rmtree(paths.run_folder("planted", "no_alignment", 1112, runs))  # the others are looked at all the same
     done = papermill(
@@ -111,9 +111,9 @@ def test_train_and_results_notebooks(tmp_path):
         "-p", "runs", runs, "-p", "tables_folder", str(tmp_path / "t3"), "-p", "figures_folder", str(tmp_path / "f3"),
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    assert {path.name for path in (tmp_path / "t3").iterdir()} == {f"main-ablations.{e}" for e in ("csv", "md", "tex")}
-    assert {path.name for path in (tmp_path / "f3").iterdir()} == {"main-ablations.png", "main-ablations.svg"}
-    table = pd.read_csv(tmp_path / "t3" / "main-ablations.csv").query("metric == 'mae'").set_index("variant")
+    assert {path.name for path in (tmp_path / "t3").iterdir()} == {f"small-ablations.{e}" for e in ("csv", "md", "tex")}
+    assert {path.name for path in (tmp_path / "f3").iterdir()} == {"small-ablations.png", "small-ablations.svg"}
+    table = pd.read_csv(tmp_path / "t3" / "small-ablations.csv").query("metric == 'mae'").set_index("variant")
     assert table.loc["no_alignment", ["seeds", "missing"]].tolist() == ["1111 1113", 1112]
     assert (table["difference"] == 0).all()  # copies of one run
 
@@ -126,8 +126,8 @@ def test_train_and_results_notebooks(tmp_path):
         "-p", "runs", runs, "-p", "tables_folder", str(tmp_path / "t3"), "-p", "probes_file", str(r2),
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    assert "Missing runs (1): planted/no_alignment/seed-1112." in (tmp_path / "t3" / "main-claims.md").read_text()
-    table = pd.read_csv(tmp_path / "t3" / "main-claims.csv").set_index("claim")
+    assert "Missing runs (1): planted/no_alignment/seed-1112." in (tmp_path / "t3" / "small-claims.md").read_text()
+    table = pd.read_csv(tmp_path / "t3" / "small-claims.csv").set_index("claim")
     assert table.loc["The alignment raises the shared factor in audio", "estimate"] == pytest.approx(0.2)
     assert table.loc["`paper`, with alignment, has a lower test MAE than `no_alignment`", "n_seeds"] == 2
     truth = study.true_labels(run.config)
