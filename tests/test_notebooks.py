@@ -166,8 +166,8 @@ def read_results(notebook, runs, folder):
 
 def test_covariance_notebook(tiny_runs, tmp_path):
     found, figures = read_results("04_covariance.ipynb", tiny_runs, tmp_path)
-    assert figures == {"planted-covariance", "planted-spectra", "planted-distance"}
-    table = found["planted-covariance"].set_index(["variant", "modality", "when", "measure"])
+    assert figures == {"small-covariance", "small-spectra", "small-distance"}
+    table = found["small-covariance"].set_index(["variant", "modality", "when", "measure"])
     runs = [records.read_run(paths.run_folder("planted", "paper", seed, tiny_runs)) for seed in (1111, 1112)]
     traces = [np.trace(run.alignment["audio/covariance/after"]) for run in runs]
     row = table.loc[("paper", "audio", "after", "total variance")]
@@ -180,8 +180,8 @@ def test_covariance_notebook(tiny_runs, tmp_path):
 def test_label_trajectories_notebook(tiny_runs, tmp_path):
     found, figures = read_results("05_label_trajectories.ipynb", tiny_runs, tmp_path)
     names = ("agreement", "distributions", "movement", "paths")
-    assert figures == {f"planted-label-{name}" for name in names}
-    table = found["planted-labels"].set_index(["variant", "modality", "measure"])["mean"]
+    assert figures == {f"small-label-{name}" for name in names}
+    table = found["small-labels"].set_index(["variant", "modality", "measure"])["mean"]
     assert set(table.index.levels[0]) == {"paper", "no_alignment"}
     runs = [records.read_run(paths.run_folder("planted", "paper", seed, tiny_runs)) for seed in (1111, 1112)]
     last = [run.labels[run.labels["epoch"] == 3] for run in runs]
@@ -194,9 +194,9 @@ def test_label_trajectories_notebook(tiny_runs, tmp_path):
 
 def test_shared_and_private_notebook(tiny_runs, tmp_path):
     found, figures = read_results("06_shared_and_private.ipynb", tiny_runs, tmp_path)
-    assert figures == {"planted-probes", "planted-crossmodal"}
+    assert figures == {"small-probes", "small-crossmodal"}
     variants = {"untrained", "paper", "no_alignment", "no_label_generation"}
-    probed, crossed = found["planted-probes"], found["planted-crossmodal"]
+    probed, crossed = found["small-probes"], found["small-crossmodal"]
     assert list(probed.columns) == ["dataset", "variant", "seed", "modality", "factor", "r2"]
     assert list(crossed.columns) == ["dataset", "variant", "seed", "source", "target", "r2"]
     assert len(probed) == len(variants) * 2 * 3 * 4  # seeds, modalities, factors
