@@ -279,3 +279,28 @@ def test_published_numbers_stand_apart_from_ours():
     assert "ours:" not in theirs
     assert "ours: MOSI (text), paper" in apart
     assert "Ours" not in mosei
+
+
+def test_efficiency_sets_what_was_measured_against_its_goal():
+    columns = ["measure", "value", "unit", "quartile_1", "quartile_3", "n"]
+    training = pd.DataFrame(
+        [["ours, float32 / MMSA 2.2.1 Self-MM, float32", 2.9, "ratio", 2.8, 3.1, 3], ["other", 1, "s", 1, 1, 3]],
+        columns=columns,
+    )
+    scale = pd.DataFrame([["later opening: added memory", 16e6, "bytes", 15e6, 17e6, 5]], columns=columns)
+    parts = pd.DataFrame(
+        {
+            "text_encoder": ["minilm", "minilm"],
+            "part": ["+ label generation", "label generation + one pair (the paper)"],
+            "added_percent": [1.0, 2.0],
+            "low": [0.5, 1.5],
+            "high": [1.5, 2.5],
+        }
+    )
+    table = tables.efficiency(training, scale, parts)
+    assert table["goal"].tolist() == ["≥ 3", "< 100 MB", "< 5%"]
+    assert table["value"].tolist() == [2.9, 16, 2]
+    assert table["met"].tolist() == [False, True, True]
+    text = tables.efficiency_markdown(table)
+    assert "2.9 (2.8 to 3.1)" in text
+    assert "16 (15 to 17)" in text
