@@ -17,8 +17,9 @@ def read_pickle(path: Path) -> tuple[Any, Callable[[], None]]:
     """What a pickle holds, built from an allow-list of names, in memory that its large arrays have no part in.
 
     The numbers of an array of `LEFT_IN_FILE` bytes or more stay in the file: the array is a read-only view of the
-    mapped file, of which nothing is read before it is used. Three kinds of array are in memory all the same: those
-    of protocol 2 and older (their bytes are written as text), those of Python objects, and those held as lists.
+    mapped file, of which nothing is read before it is used (bytes that are no array's become a memoryview likewise).
+    Three kinds of array are in memory all the same: those of protocol 2 and older (their bytes are written as text),
+    those of Python objects, and those held as lists.
 
     Args:
         path: the pickle; it must not be written to while its arrays are in use.
@@ -137,7 +138,6 @@ class _File:
 
     def __init__(self, mapped: mmap.mmap) -> None:
         self._mapped = mapped
-        self.readline = mapped.readline
 
     def require(self, size: int) -> None:
         if size > self._mapped.size() - self._mapped.tell():
@@ -146,6 +146,12 @@ class _File:
     def read(self, size: int) -> bytes:
         self.require(size)
         return self._mapped.read(size)
+
+    def readline(self) -> bytes:
+        line = self._mapped.readline()
+        if not line.endswith(b"\n"):
+            raise EOFError("it ends within a line")
+        return line
 
     def view(self, size: int) -> memoryview:
         self.require(size)
