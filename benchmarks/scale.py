@@ -15,35 +15,33 @@ import argparse
 import gc
 import itertools
 import json
-import os
 import pickle
-import platform
 import struct
-import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
 import pandas as pd
 import torch
+from common import RESULTS, last_line, quartiles, row, write
 from mmsa_loader import peak_memory
 from numpy.random import Generator
 from numpy.typing import NDArray
 from torch import Tensor
 
-from msa_core import records
 from msa_core.config import RunConfig, resolve
-from msa_core.data import Batch, FeatureSet, Ragged, batches, load_features, planted_tokenizer
+from msa_core.data import FeatureSet, Ragged, load_features, planted_tokenizer
 from msa_core.data.features import number_of_batches
 from msa_core.data.planted import VOCABULARY
 from msa_core.labels import UnimodalLabelGenerator
-from msa_core.paths import ROOT
 from msa_core.study import build
+from msa_core.training import TrainingLoop
 
 SAMPLES = {"train": 16326, "valid": 1871, "test": 4659}
 SHAPES = {"audio": (500, 74), "vision": (375, 35), "text": (50, 768)}  # T, D
@@ -117,9 +115,9 @@ def draw_split(generator: Generator, split: str, size: int) -> dict[str, Any]:
     tokens = lengths["text"].clip(SPECIAL_TOKENS + 1, longest_text)
     words = [generator.integers(4, len(VOCABULARY), count - SPECIAL_TOKENS) for count in tokens]
     text_bert = np.zeros((size, 3, longest_text), np.float32)
-    for row, text in zip(text_bert, words, strict=True):
+    for sample, text in zip(text_bert, words, strict=True):
         ids = [VOCABULARY.index("[CLS]"), *text, VOCABULARY.index("[SEP]")]
-        row[0, : len(ids)], row[1, : len(ids)] = ids, 1
+        sample[0, : len(ids)], sample[1, : len(ids)] = ids, 1
     labels = (np.rint(generator.normal(0, 1.1, size) * 3) / 3).clip(-3, 3).astype(np.float32)
     return {
         "raw_text": [" ".join(VOCABULARY[word] for word in text) for text in words],
@@ -173,68 +171,39 @@ def some(features: FeatureSet, size: int) -> FeatureSet:
     )
 
 
-class Training:
-    """Steps of training as `fit` makes them."""
-
-    def __init__(self, path: Path, train: FeatureSet) -> None:
-        torch.manual_seed(0)
-        self.train, self.config = train, mosei(path)
-        self.model, self.objective, generator = build(self.config, train)
-        assert generator is not None
-        self.generator = generator
-        self.generator.initialise(torch.arange(len(train)), train.labels)
-        parameters = [*self.model.parameters(), *self.objective.parameters()]
-        self.optimizer = torch.optim.Adam(parameters, lr=1e-3, fused=True)
-        self.model.train()
-        self.shown = self.batches()
-
-    def batches(self) -> Iterator[Batch]:
-        """Those of one epoch after the other, without end."""
-        for epoch in itertools.count():
-            yield from batches(self.train, self.config.training.batch_size, shuffle_seed=epoch)
-
-    def step(self, batch: Batch) -> None:
-        output = self.model(batch)
-        labels = {task: self.generator.labels(task, batch.index) for task in self.model.tasks}
-        self.objective(output, labels)["total"].backward()
-        torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.config.training.max_gradient_norm)
-        self.optimizer.step()
-        self.optimizer.zero_grad()
-        features = {task: feature.detach() for task, feature in output.features.items()}
-        self.generator.update(features, batch.index, epoch=2)
+def training_loop(path: Path, samples: int) -> TrainingLoop:
+    """MOSEI's preset with the tiny text encoder, on so many samples of the file."""
+    config = mosei(path)
+    torch.manual_seed(0)
+    train = some(load_features(path, planted_tokenizer())["train"], samples)
+    model, objective, generator = build(config, train)
+    return TrainingLoop(model, objective, train, config.training, generator)
 
 
-def measure_training(path: Path, samples: int) -> dict[str, float]:
-    """An epoch's peak: all batches are made, and a step wherever one is larger than all before it, or the 32nd."""
-    training = Training(path, some(load_features(path, planted_tokenizer())["train"], samples))
-    largest = steps = 0
-    number = number_of_batches(training.train, training.config.training.batch_size)
-    for place, batch in enumerate(itertools.islice(training.shown, number)):
-        size = sum(sequence.numel() for sequence in batch.sequences.values())
-        if size > largest or place % 32 == 0:
-            training.step(batch)
-            steps += 1
-        largest = max(largest, size)
-    return {"peak": peak_memory(), "mapped": resident("RssFile"), "batches": number, "steps": steps}
+def measure_epoch(path: Path, samples: int) -> dict[str, float]:
+    """One epoch of training, without validation."""
+    loop = training_loop(path, samples)
+    started = time.perf_counter()
+    done = sum(size for size, _ in loop.steps(1))
+    seconds = time.perf_counter() - started
+    return {"peak": peak_memory(), "mapped": resident("RssFile"), "seconds": seconds, "samples": done}
 
 
 def measure_speed(path: Path, blocks: int) -> dict[str, Any]:
-    """Samples a second with few and with all samples, in blocks of steps that take turns."""
-    train = load_features(path, planted_tokenizer())["train"]
-    batch_size = mosei(path).training.batch_size
-    steps_a_block = -(-min(FEW, len(train)) // batch_size)  # few samples: one epoch, so that all lengths are in it
-    runs = {size: Training(path, some(train, size)) for size in (FEW, len(train))}
+    """Samples a second with few and with all samples, in blocks of batches that take turns."""
+    loops = {size: training_loop(path, size) for size in (FEW, sys.maxsize)}
+    runs = {size: chain.from_iterable(map(loop.steps, itertools.count(1))) for size, loop in loops.items()}
+    # Of few samples, one epoch is one block, so that all lengths are in it.
+    batches_a_block = number_of_batches(loops[FEW].train, loops[FEW].config.batch_size)
     speeds: dict[int, list[float]] = {size: [] for size in runs}
     for block in range(blocks + 1):
         for size in sorted(runs, reverse=bool(block % 2)):
             started = time.perf_counter()
-            samples = 0
-            for batch in itertools.islice(runs[size].shown, steps_a_block):
-                runs[size].step(batch)
-                samples += len(batch)
+            samples = sum(done for done, _ in islice(runs[size], batches_a_block))
             if block:  # the first warms up
                 speeds[size].append(samples / (time.perf_counter() - started))
-    return {"speeds": list(speeds.items()), "steps": steps_a_block * blocks}
+    found = [(len(loops[size].train), values) for size, values in speeds.items()]
+    return {"speeds": found, "batches": batches_a_block * blocks}
 
 
 def measure_labels(path: Path, repetitions: int, sizes: tuple[int, int] = LABEL_SAMPLES) -> dict[str, Any]:
@@ -271,7 +240,7 @@ def measure_labels(path: Path, repetitions: int, sizes: tuple[int, int] = LABEL_
 
 MEASURES: dict[str, Callable[..., dict[str, Any]]] = {
     "open": measure_open,
-    "training": measure_training,
+    "epoch": measure_epoch,
     "speed": measure_speed,
     "labels": measure_labels,
 }
@@ -282,24 +251,7 @@ def in_fresh_process(measure: str, path: Path, *arguments: int) -> dict[str, Any
     return last_line([sys.executable, __file__, "--measure", measure, str(path), *map(str, arguments)])
 
 
-def last_line(command: list[str]) -> dict[str, Any]:
-    print("*", *command[1:4], file=sys.stderr, flush=True)
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])}
-    done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=True)
-    return json.loads(done.stdout.splitlines()[-1])
-
-
 # --- the table ------------------------------------------------------------------------------------------------------
-
-
-def row(measure: str, value: float, unit: str, spread: tuple[float, float] | None = None, n: int = 1) -> dict[str, Any]:
-    low, high = spread or (np.nan, np.nan)
-    return {"measure": measure, "value": value, "unit": unit, "quartile_1": low, "quartile_3": high, "n": n}
-
-
-def quartiles(measure: str, values: NDArray, unit: str) -> dict[str, Any]:
-    low, middle, high = np.percentile(values, [25, 50, 75])
-    return row(measure, middle, unit, (low, high), len(values))
 
 
 def compared(few: list[float], many: list[float]) -> NDArray:
@@ -325,16 +277,18 @@ def measure_all(path: Path, mmsa_python: str | None, blocks: int, repetitions: i
     every = max(2, round(SAMPLES["train"] * share))
     epochs = {}
     for samples in (FEW, every):
-        epochs[samples] = found = in_fresh_process("training", path, samples)
-        name = f"one epoch, {samples} samples, steps in {found['steps']} of {found['batches']} batches"
+        epochs[samples] = found = in_fresh_process("epoch", path, samples)
         rows += [
-            row(f"{name}: peak resident memory", found["peak"], "bytes"),
-            row(f"{name}: of it mapped files, at the end", found["mapped"], "bytes"),
+            row(f"one epoch, {samples} samples: peak resident memory", found["peak"], "bytes"),
+            row(f"one epoch, {samples} samples: of it mapped files, at the end", found["mapped"], "bytes"),
+            row(f"one epoch, {samples} samples", found["samples"] / found["seconds"], "samples/second"),
         ]
     found = in_fresh_process("speed", path, blocks)
     (few, few_speeds), (_, every_speeds) = found["speeds"]
     rows += [
-        quartiles(f"training, {samples} samples, {found['steps']} steps", np.array(speeds), "samples/second")
+        quartiles(
+            f"training, {samples} samples, {found['batches']} batches in turn", np.array(speeds), "samples/second"
+        )
         for samples, speeds in found["speeds"]
     ]
     rows.append(quartiles(f"training speed, {every} / {few} samples", compared(few_speeds, every_speeds), "ratio"))
@@ -358,60 +312,34 @@ def measure_all(path: Path, mmsa_python: str | None, blocks: int, repetitions: i
     return pd.DataFrame(rows)
 
 
-def readable(table: pd.DataFrame, about: str) -> str:
-    """The table as Markdown, bytes as MB and numbers to four digits."""
-    shown = table.copy()
-    in_bytes = shown["unit"] == "bytes"
-    numbers = ["value", "quartile_1", "quartile_3"]
-    shown.loc[in_bytes, numbers] = shown.loc[in_bytes, numbers] / 1e6
-    shown.loc[in_bytes, "unit"] = "MB"
-    for name in numbers:
-        shown[name] = [f"{value:.4g}" if abs(value) < 1e4 else f"{value:.0f}" for value in shown[name]]
-    return about + shown.replace("nan", "").to_markdown(index=False, disable_numparse=True) + "\n"
-
-
-def description(options: argparse.Namespace, started: dict[str, Any]) -> str:
-    """What was run, on what, with which packages."""
-    cpu = [line.partition(": ")[2] for line in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in line]
-    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 1e9
-    packages = ", ".join(f"{name} {version}" for name, version in records.provenance(started, {})["packages"].items())
-    return (
-        "# Scale\n\n"
-        f"`python benchmarks/scale.py`, share {options.share} of MOSEI's samples, seed {options.seed}; "
-        f"commit {started['commit']}, clean tree: {started['clean']}.\n\n"
-        f"{platform.system()} {platform.machine()}, {cpu[0] if cpu else 'processor unknown'}, {os.cpu_count()} cores, "
-        f"{torch.get_num_threads()} threads, {memory:.0f} GB of memory, no GPU used; "
-        f"Python {platform.python_version()}, {packages}.\n\n"
-        "The data are random; lengths have a median of 30% of the longest. Value: the median where n is above 1, with "
-        "its quartiles; a ratio's are those of the turn-by-turn ratios within one process, so that what else the "
-        "machine does falls on both sides. Resident memory includes mapped files.\n\n"
-        + ("" if options.mmsa_python else "MMSA's loader was not measured: no --mmsa-python was given.\n\n")
-    )
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--folder", type=Path, help="where the file is drawn, and removed; default: a temporary one")
     parser.add_argument("--mmsa-python", help="the Python of an environment with MMSA 2.2.1; default: without MMSA")
     parser.add_argument("--share", type=float, default=1.0, help="of MOSEI's samples (default: 1)")
-    parser.add_argument("--blocks", type=int, default=8, help="turns of training, of 32 steps each (default: 8)")
+    parser.add_argument("--blocks", type=int, default=8, help="turns of training, of 32 batches each (default: 8)")
     parser.add_argument("--repetitions", type=int, default=5000, help="timed label steps per size (default: 5000)")
     parser.add_argument("--seed", type=int, default=0, help="of the data (default: 0)")
-    parser.add_argument("--results", type=Path, default=ROOT / "results/benchmarks", help="folder of the two tables")
+    parser.add_argument("--results", type=Path, default=RESULTS, help="folder of the two tables")
     parser.add_argument("--measure", nargs="+", help=argparse.SUPPRESS)  # name, file, arguments: what a child does
     options = parser.parse_args()
     if options.measure:
         name, path, *arguments = options.measure
         print(json.dumps(MEASURES[name](Path(path), *map(int, arguments))))
         return
-    started = records.start()
     with tempfile.TemporaryDirectory(dir=options.folder, prefix="scale-") as folder:
         path = Path(folder) / "mosei.pkl"
         draw_file(path, options.share, options.seed)
         table = measure_all(path, options.mmsa_python, options.blocks, options.repetitions, options.share)
-    text = readable(table, description(options, started))
-    records.write_table(table, text, options.results / "scale")
-    print(text)
+    notes = (
+        f"{options.share:.0%} of MOSEI's samples, random numbers of seed {options.seed}, lengths with a median of 30% "
+        f"of the longest; {torch.get_num_threads()} threads. Value: the median where n is above 1, with its quartiles; "
+        "those of a ratio are of the turn-by-turn ratios within one process, so that what else the machine does falls "
+        "on both sides. Resident memory includes mapped files, which the system may take back."
+    )
+    if options.mmsa_python is None:
+        notes += " MMSA's loader was not measured: no --mmsa-python was given."
+    write(table, options.results / "scale", "Scale", "python benchmarks/scale.py", notes)
 
 
 if __name__ == "__main__":
