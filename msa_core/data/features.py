@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
 POOL = 25  # batches whose samples are sorted by length together: enough for little padding, few enough to stay random
@@ -36,6 +36,19 @@ class Ragged:
         """(N,) int64."""
         return self.offsets.diff()
 
+    def rows(self, index: Tensor, longest: int | None = None) -> tuple[Tensor, Tensor]:
+        """The sequences `index`, (B,), end to end, as a copy, and their lengths (B,), each cut to the `longest`.
+
+        >>> Ragged.of([torch.tensor([1, 2]), torch.tensor([3])]).rows(torch.tensor([1, 0]))
+        (tensor([3, 1, 2]), tensor([1, 2]))
+        """
+        starts = self.offsets[index]
+        lengths = self.offsets[index + 1] - starts
+        lengths = lengths.clamp(max=longest) if longest else lengths
+        ends = lengths.cumsum(0)
+        places = torch.arange(int(lengths.sum())) + (starts - ends + lengths).repeat_interleave(lengths)
+        return self.values.index_select(0, places), lengths
+
     @staticmethod
     def of(sequences: Sequence[Tensor]) -> "Ragged":
         """Put sequences end to end.
@@ -43,8 +56,12 @@ class Ragged:
         >>> Ragged.of([torch.tensor([1, 2]), torch.tensor([3])]).lengths
         tensor([2, 1])
         """
-        lengths = torch.tensor([0, *(len(sequence) for sequence in sequences)])
-        return Ragged(torch.cat(list(sequences)), lengths.cumsum(0))
+        return Ragged.from_lengths(torch.cat(list(sequences)), torch.tensor([len(sequence) for sequence in sequences]))
+
+    @staticmethod
+    def from_lengths(values: Tensor, lengths: Tensor) -> "Ragged":
+        """Sequences that are end to end already, (sum of lengths, ...), by their lengths (N,)."""
+        return Ragged(values, nn.functional.pad(lengths.cumsum(0), (1, 0)))
 
 
 @dataclass(frozen=True)
@@ -123,16 +140,12 @@ class FeatureSet:
         """The samples `index`, (B,) int64, as a padded batch on the CPU."""
         sequences, lengths = {}, {}
         for modality, ragged in self.sequences.items():
-            lengths[modality] = self.lengths(modality)[index]
-            sequence = pad_sequence(
-                [ragged[i][:length] for i, length in zip(index.tolist(), lengths[modality].tolist(), strict=True)],
-                batch_first=True,
-            )
+            cut = self.max_frames if modality != "text" else None
+            rows, lengths[modality] = ragged.rows(index, cut)
             if modality in self.scaling:
                 mean, scale = self.scaling[modality]
-                real = torch.arange(sequence.shape[1]) < lengths[modality][:, None]  # (B, T): padding stays zero
-                sequence = torch.where(real[..., None], (sequence - mean) / scale, 0.0)
-            sequences[modality] = sequence
+                rows = rows.sub_(mean).div_(scale)
+            sequences[modality] = pad_sequence(rows.split(lengths[modality].tolist()), batch_first=True)
         return Batch(index, self.labels[index], sequences, lengths)
 
 

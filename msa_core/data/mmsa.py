@@ -4,11 +4,11 @@ import hashlib
 import json
 import logging
 import os
-import pickle
 import shutil
 import tempfile
-from collections import OrderedDict
-from itertools import pairwise
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from itertools import chain, pairwise
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -16,17 +16,19 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
-from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from msa_core import MODALITIES, SPLITS
 from msa_core.data.features import FeatureSet, Ragged
+from msa_core.data.pickles import PandasStrings, read_pickle
+from msa_core.data.tensors import Streamed, write_tensors
 
 logger = logging.getLogger(__name__)
 
-CACHE_VERSION = 1  # raise it when the cache's fields change
+CACHE_VERSION = 1  # raise it when the fields of either cache change
+CHUNK = 2**24  # bytes of padded frames that are worked on at once
 FRAME_MODALITIES = ("audio", "vision")
+_PARTS = ("values", "offsets")  # of a Ragged
 UNIMODAL_LABEL_FIELDS = {
     "text": "regression_labels_T",
     "audio": "regression_labels_A",
@@ -45,13 +47,16 @@ def load_features(
 ) -> dict[str, FeatureSet]:
     """Read a feature file, by way of a cache that is written at the first read and rebuilt when the file changes.
 
-    A pickle is a program; this one may build numpy arrays and plain containers and nothing else. The cache is one
-    safetensors file, `<file name>.cache`, memory-mapped, with frames stored without padding.
+    A pickle is a program; this one may build numpy arrays and plain containers and nothing else. The first read goes
+    through large arrays in chunks (`read_pickle` says which arrays are in memory as a whole all the same; in Fortran
+    order, which keeps a sample's numbers far apart, each chunk goes through all of the array). The cache is one
+    safetensors file, `<file name>.cache`, memory-mapped, with frames stored without padding; beside it,
+    `<file name>.cache.tokens-<key>` holds the tokens of one tokenizer and one `max_tokens`.
 
     The file is `{"train" | "valid" | "test": {...}}` with, for N samples each: "id" and "regression_labels"
     (required); "raw_text" or "text_bert" (N, 3, T); "audio" (N, T, D) with "audio_lengths"; "vision" likewise;
     "regression_labels_T", "_A", "_V". Where lengths are missing (aligned features) they are those of text_bert's
-    mask. The field "text" (precomputed states) is not read: text is encoded here.
+    mask. The field "text" (precomputed states) is not used: text is encoded here.
 
     Args:
         path: the pickle.
@@ -60,7 +65,7 @@ def load_features(
         standardise: bring each audio and vision feature to mean 0 and standard deviation 1 of the train split's frames.
         max_frames: use only the first so many frames; None: all.
         max_tokens: use only so many tokens, the special ones included (50 in the field's files).
-        cache_folder: where the cache goes; None: beside the file.
+        cache_folder: where the caches go; None: beside the file.
 
     Returns:
         "train", "valid", "test" -> `FeatureSet`.
@@ -89,17 +94,27 @@ def load_features(
             for modality in FRAME_MODALITIES
             if standardise and f"{modality}/mean" in names
         }
+        ids = {split: _unpack_strings(ragged(f"{split}/id")) for split in SPLITS}
+        raw_text: dict[str, list[str]] = {}
+        if "train/raw_text/values" in names:
+            raw_text = {split: _unpack_strings(ragged(f"{split}/raw_text")) for split in SPLITS}
+
+        def tokenised(split: str) -> Ragged:
+            assert tokenizer is not None
+            if raw_text:
+                return _tokens_of(raw_text[split], tokenizer, max_tokens)
+            where = f"{path}: split {split!r}"
+            return _bert_tokens(ragged(f"{split}/text_bert"), tokenizer, max_tokens, where, ids[split])
+
+        tokens: dict[str, Ragged] = {}
+        if tokenizer is not None and (raw_text or "train/text_bert/values" in names):
+            key = _tokens_key(tokenizer, max_tokens)
+            beside = cache.with_name(f"{cache.name}.tokens-{key[:16]}")
+            belongs_to = {"version": CACHE_VERSION, "sha256": metadata["sha256"], "key": key}
+            tokens = _cached_tokens(beside, belongs_to, tokenised, like=path)
         features = {}
         for split in SPLITS:
-            ids = _unpack_strings(ragged(f"{split}/id"))
-            raw_text = _unpack_strings(ragged(f"{split}/raw_text")) if f"{split}/raw_text/values" in names else None
-            sequences = {}
-            if tokenizer is not None and raw_text is not None:
-                encoded = tokenizer(raw_text, truncation=True, max_length=max_tokens)["input_ids"]
-                sequences["text"] = Ragged.of([torch.tensor(ids) for ids in encoded])
-            elif tokenizer is not None and f"{split}/text_bert/values" in names:
-                where = f"{path}: split {split!r}"
-                sequences["text"] = _bert_tokens(ragged(f"{split}/text_bert"), tokenizer, max_tokens, where, ids)
+            sequences = {"text": tokens[split]} if tokens else {}
             for modality in FRAME_MODALITIES:
                 if f"{split}/{modality}/values" in names:
                     sequences[modality] = ragged(f"{split}/{modality}")
@@ -107,11 +122,11 @@ def load_features(
                 raise ValueError(f"{path}: got text as the only modality and no tokenizer to read it; pass a tokenizer")
             features[split] = FeatureSet(
                 split=split,
-                ids=ids,
+                ids=ids[split],
                 labels=stored.get_tensor(f"{split}/labels"),
                 label_bound=label_bound,
                 sequences=sequences,
-                raw_text=raw_text,
+                raw_text=raw_text.get(split),
                 unimodal_labels={
                     modality: stored.get_tensor(f"{split}/labels/{modality}")
                     for modality in MODALITIES
@@ -132,92 +147,6 @@ def require_file(path: Path) -> None:
     """Raise a `FileNotFoundError` that says where feature files come from, if there is none at `path`."""
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such feature file; README.md says where the data sets' files come from")
-
-
-# --- reading a stranger's pickle ------------------------------------------------------------------------------------
-
-
-class _PandasStrings:
-    """Stands in for a pandas string array, which some feature files hold for ids and texts: no pandas code runs."""
-
-    def __init__(self, *_: Any) -> None:
-        self.values: list = []
-
-    def __setstate__(self, state: tuple) -> None:
-        self.values = next(part for part in state if isinstance(part, np.ndarray)).tolist()
-
-
-def _latin1(text: str, encoding: str) -> bytes:
-    """Stands in for `_codecs.encode`, with which protocol 2 writes bytes."""
-    if encoding != "latin1":
-        raise ValueError(f"got bytes in encoding {encoding!r}, expected 'latin1'")
-    return text.encode("latin1")
-
-
-class _Sealed:
-    """Calls a Python function or class, and has nothing that a pickle could set on it for later."""
-
-    __slots__ = ("_function",)
-    _function: Any
-
-    def __init__(self, function: Any) -> None:
-        object.__setattr__(self, "_function", function)
-
-    def __call__(self, *arguments: Any) -> Any:
-        return self._function(*arguments)
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        raise AttributeError(f"a pickle tried to set {name!r}")
-
-
-# numpy's own rebuilding functions, whatever module this numpy keeps them in.
-_RECONSTRUCT: Any = np.empty(0).__reduce__()[0]
-_SCALAR: Any = np.float64(0).__reduce__()[0]
-_FROM_BUFFER: Any = np.empty(1).__reduce_ex__(5)[0]
-_PLAIN_TYPES = (dict, list, tuple, set, frozenset, bytes, bytearray)
-_ALLOWED: dict[tuple[str, str], Any] = {
-    **{(f"numpy.{core}.multiarray", "_reconstruct"): _RECONSTRUCT for core in ("core", "_core")},
-    **{(f"numpy.{core}.multiarray", "scalar"): _SCALAR for core in ("core", "_core")},
-    **{(f"numpy.{core}.numeric", "_frombuffer"): _Sealed(_FROM_BUFFER) for core in ("core", "_core")},
-    ("numpy", "ndarray"): np.ndarray,
-    ("numpy", "dtype"): np.dtype,
-    ("collections", "OrderedDict"): OrderedDict,
-    ("_codecs", "encode"): _Sealed(_latin1),
-    # "__builtin__" is how protocol 2 spells it.
-    **{(module, plain.__name__): plain for module in ("builtins", "__builtin__") for plain in _PLAIN_TYPES},
-    ("pandas._libs.arrays", "__pyx_unpickle_NDArrayBacked"): _Sealed(_PandasStrings),
-    **{
-        (module, name): _Sealed(_PandasStrings)
-        for module in ("pandas", "pandas.arrays", "pandas.core.arrays.string_")
-        for name in ("StringArray", "StringDtype")
-    },
-    **{(module, "NA"): None for module in ("pandas", "pandas._libs.missing")},
-}
-
-
-class _PlainUnpickler(pickle.Unpickler):
-    """Builds numpy arrays and plain containers; refuses anything else by name, before it runs."""
-
-    def find_class(self, module: str, name: str) -> Any:
-        if (module, name) not in _ALLOWED:
-            raise ValueError(
-                f"refused {module}.{name}: a feature file may hold numpy arrays and plain containers only, and this "
-                "one asks to run something else; do not open it in other programs, get the file from its authors"
-            )
-        return _ALLOWED[module, name]
-
-
-def _read_pickle(path: Path) -> dict[str, dict[str, Any]]:
-    try:
-        with path.open("rb") as file:
-            return _PlainUnpickler(file).load()
-    except ValueError as error:
-        raise ValueError(f"{path}: {error}") from None
-    except Exception as error:  # bytes that are no pickle can fail in any way
-        raise ValueError(
-            f"{path}: got a file that is no whole pickle ({type(error).__name__}: {error}), expected a feature file; "
-            "the download may have broken off: compare its SHA-256"
-        ) from error
 
 
 # --- checks and cache -----------------------------------------------------------------------------------------------
@@ -256,7 +185,7 @@ class _Split:
     def entries(self, field: str, kind: Any = object, named: str = "") -> Any:
         """A field's values as they are, one a sample, each of a kind."""
         values = self.fields[field]
-        values = values.values if isinstance(values, _PandasStrings) else values
+        values = values.values if isinstance(values, PandasStrings) else values
         if not isinstance(values, list | tuple | np.ndarray) or getattr(values, "ndim", 1) == 0:
             self.fail(field, got=type(values).__name__, expected="a list or an array", remedy="give one entry a sample")
         for sample, value in enumerate(values if kind is not object else ()):
@@ -285,22 +214,22 @@ class _Split:
             )
         return array
 
-    def labels(self, field: str, bound: float) -> Tensor:
+    def labels(self, field: str, bound: float) -> NDArray:
         labels = self.numbers(field, "(N,)").astype(np.float32)
         self.refuse(
             field,
             ~(np.abs(labels) <= bound),  # also true of nan
-            [f"label {label}" for label in labels],
+            lambda sample: f"label {labels[sample]}",
             expected=f"a finite one within ±{bound}",
             remedy="mend the file, or set label_bound to the data set's own",
         )
-        return torch.from_numpy(labels)
+        return labels
 
-    def refuse(self, field: str, wrong: NDArray, got: list[str], expected: str, remedy: str) -> None:
+    def refuse(self, field: str, wrong: NDArray, got: Callable[[int], str], expected: str, remedy: str) -> None:
         """Fail at the first sample of which `wrong` is true, showing what was got of it."""
         if wrong.any():
             first = int(wrong.argmax())
-            self.fail(field, got=got[first], expected=expected, remedy=remedy, sample=first)
+            self.fail(field, got=got(first), expected=expected, remedy=remedy, sample=first)
 
     def lengths(self, field: str, lengths: NDArray, longest: int) -> NDArray:
         """Lengths (N,), each a whole number within 1..T."""
@@ -310,7 +239,7 @@ class _Split:
         self.refuse(
             field,
             ~((lengths >= 1) & (lengths <= longest)) | (lengths != np.floor(lengths)),
-            [f"length {length}" for length in lengths],
+            lambda sample: f"length {lengths[sample]}",
             expected=f"a whole number within 1..{longest}, the frames there are",
             remedy="drop samples of no length, or mend their lengths",
         )
@@ -327,7 +256,7 @@ class _Split:
         self.refuse(
             "text_bert",
             (mask != (np.arange(tokens.shape[2]) < lengths[:, None])).any(axis=1),
-            [f"the mask {row}" for row in mask.astype(int)],
+            lambda sample: f"the mask {mask[sample].astype(int)}",
             expected="a mask of ones and then zeros",
             remedy="write the field again",
         )
@@ -359,29 +288,43 @@ def _write_cache(cache: Path, path: Path, label_bound: float) -> None:
             f"{cache.parent}: cannot write the cache {cache.name} there; "
             "name a folder that you may write to in cache_folder"
         )
-    tensors, replaced = _checked_tensors(path, _read_pickle(path), label_bound)
-    metadata = {
+    content, release = read_pickle(path)
+    tensors, replaced = _checked_tensors(path, content, label_bound, release)
+    about = {
         "version": CACHE_VERSION,
         "size": status.st_size,
         "mtime_ns": status.st_mtime_ns,
         "sha256": _sha256(path),
         "label_bound": label_bound,
-        "replaced_frames": replaced,
+        "replaced_frames": replaced,  # counted while the frames are written
     }
-    with tempfile.TemporaryDirectory(dir=cache.parent, prefix=f".{cache.name}-") as folder:
-        partial = Path(folder) / cache.name
-        save_file(tensors, partial, metadata={"msa_core": json.dumps(metadata)})
-        shutil.copymode(path, partial)  # who may read the file may read its cache
-        partial.replace(cache)
+    with _new_file(cache, like=path) as partial:
+        write_tensors(partial, tensors, lambda: {"msa_core": json.dumps(about)})
+    if any(replaced.values()):
+        logger.warning("%s: NaN or infinite values replaced by 0, in so many frames: %s", path, replaced)
+
+
+@contextmanager
+def _new_file(final: Path, like: Path) -> Iterator[Path]:
+    """Where to write a file that is to appear at `final`, whole, readable to those who may read `like`."""
+    with tempfile.TemporaryDirectory(dir=final.parent, prefix=f".{final.name}-") as folder:
+        partial = Path(folder) / final.name
+        yield partial
+        shutil.copymode(like, partial)
+        partial.replace(final)
+
+
+def _metadata(cache: Path) -> dict[str, Any]:
+    """What a cache says of itself; nothing if there is none yet, or a damaged one: it is written again."""
+    try:
+        with safe_open(cache, framework="pt") as stored:
+            return json.loads((stored.metadata() or {}).get("msa_core", "{}"))
+    except (FileNotFoundError, SafetensorError):
+        return {}
 
 
 def _is_current(cache: Path, path: Path, label_bound: float) -> bool:
-    try:
-        with safe_open(cache, framework="pt") as stored:
-            metadata = json.loads((stored.metadata() or {}).get("msa_core", "{}"))
-    except (FileNotFoundError, SafetensorError):  # none yet, or a damaged one: it is written again
-        return False
-    status = path.stat()
+    metadata, status = _metadata(cache), path.stat()
     expected = {
         "version": CACHE_VERSION,
         "size": status.st_size,
@@ -391,8 +334,12 @@ def _is_current(cache: Path, path: Path, label_bound: float) -> bool:
     return all(metadata.get(key) == value for key, value in expected.items())
 
 
-def _checked_tensors(path: Path, content: Any, label_bound: float) -> tuple[dict[str, Tensor], dict[str, int]]:
-    """The cache's tensors by name, and per split and modality the number of frames in which a value was replaced."""
+def _checked_tensors(
+    path: Path, content: Any, label_bound: float, release: Callable[[], None]
+) -> tuple[dict[str, Streamed], dict[str, int]]:
+    """The cache's tensors by name, all checks made, and the number of frames of each split and modality: by the time
+    these have been written, it is the number of those in which a value was replaced.
+    """
     missing = [split for split in SPLITS if not isinstance(content, dict) or split not in content]
     if missing:
         got = sorted(map(str, content)) if isinstance(content, dict) else type(content).__name__
@@ -412,7 +359,7 @@ def _checked_tensors(path: Path, content: Any, label_bound: float) -> tuple[dict
                     sample=sample,
                 )
             owner[identity] = name
-    tensors: dict[str, Tensor] = {}
+    tensors: dict[str, Streamed] = {}
     replaced: dict[str, int] = {}
     modalities = _common_fields(splits, ("audio", "vision", "raw_text", "text_bert", *UNIMODAL_LABEL_FIELDS.values()))
     if not modalities & {"audio", "vision", "raw_text", "text_bert"}:
@@ -424,43 +371,88 @@ def _checked_tensors(path: Path, content: Any, label_bound: float) -> tuple[dict
         )
     for name, split in splits.items():
         tensors |= _strings(f"{name}/id", split.ids)
-        tensors[f"{name}/labels"] = split.labels("regression_labels", label_bound)
+        tensors[f"{name}/labels"] = Streamed.of(split.labels("regression_labels", label_bound))
         for modality, field in UNIMODAL_LABEL_FIELDS.items():
             if field in modalities:
-                tensors[f"{name}/labels/{modality}"] = split.labels(field, label_bound)
+                tensors[f"{name}/labels/{modality}"] = Streamed.of(split.labels(field, label_bound))
         if "raw_text" in modalities:
             tensors |= _strings(f"{name}/raw_text", split.entries("raw_text", str, "a string"))
         if "text_bert" in modalities:
             tokens, lengths = split.text_bert()
-            tensors[f"{name}/text_bert/values"] = torch.from_numpy(_unpadded(tokens, lengths).astype(np.int64))
+            tensors[f"{name}/text_bert/values"] = Streamed.of(_unpadded(tokens, lengths).astype(np.int64))
             tensors[f"{name}/text_bert/offsets"] = _offsets(lengths)
         for modality in FRAME_MODALITIES:
             if modality not in modalities:
                 continue
             frames, lengths = split.frames(modality)
-            with np.errstate(over="ignore"):  # beyond float32's range is infinite, and replaced as such
-                values = _unpadded(frames, lengths).astype(np.float32)  # (sum of lengths, D)
-            finite = np.isfinite(values)
-            values[~finite] = 0
-            replaced[f"{name}/{modality}"] = int((~finite.all(axis=1)).sum())
-            tensors[f"{name}/{modality}/values"] = torch.from_numpy(values)
             tensors[f"{name}/{modality}/offsets"] = _offsets(lengths)
-            width = tensors[f"train/{modality}/values"].shape[1]
-            if values.shape[1] != width:
+            shape = int(lengths.sum()), frames.shape[2]
+            width = tensors[f"train/{modality}/values"].shape[1] if name != "train" else shape[1]
+            if shape[1] != width:
                 split.fail(
                     modality,
-                    got=f"width {values.shape[1]}",
+                    got=f"width {shape[1]}",
                     expected=f"{width}, as in train",
                     remedy="extract all splits alike",
                 )
-            if name == "train":
-                scale = values.std(axis=0, dtype=np.float64)
-                tensors[f"{modality}/mean"] = torch.from_numpy(values.mean(axis=0, dtype=np.float64).astype(np.float32))
-                # A feature that never changes in train carries nothing there: its scale of 0 would divide by zero.
-                tensors[f"{modality}/scale"] = torch.from_numpy(np.where(scale > 0, scale, 1).astype(np.float32))
-    if any(replaced.values()):
-        logger.warning("%s: NaN or infinite values replaced by 0, in so many frames: %s", path, replaced)
+            replaced[f"{name}/{modality}"] = shape[0]
+            moments = _Moments() if name == "train" else None
+            pieces = _real_frames(frames, lengths, f"{name}/{modality}", replaced, moments, release)
+            tensors[f"{name}/{modality}/values"] = Streamed(shape, np.dtype(np.float32), pieces)
+            if moments is not None:  # written after the values, by which time they have all been added
+                statistics = {"mean": moments.drawn_mean(), "scale": moments.drawn_scale()}
+                for statistic, drawn in statistics.items():
+                    tensors[f"{modality}/{statistic}"] = Streamed((width,), np.dtype(np.float32), drawn)
     return tensors, replaced
+
+
+class _Moments:
+    """Mean and standard deviation of frames that come in pieces, in float64 (Chan, Golub and LeVeque 1983)."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.mean: NDArray = np.zeros(1)
+        self.squares: NDArray = np.zeros(1)
+
+    def add(self, values: NDArray) -> None:
+        new, total = len(values), self.count + len(values)
+        beyond = values.mean(axis=0, dtype=np.float64) - self.mean
+        self.squares = self.squares + new * (values.var(axis=0, dtype=np.float64) + beyond**2 * self.count / total)
+        self.mean = self.mean + beyond * new / total
+        self.count = total
+
+    def drawn_mean(self) -> Iterator[NDArray]:
+        """The mean of what has been added by the time it is drawn."""
+        yield self.mean
+
+    def drawn_scale(self) -> Iterator[NDArray]:
+        """The standard deviation likewise; 1 for a feature that never changes, which carries nothing in train."""
+        deviation = np.sqrt(self.squares / self.count)
+        yield np.where(deviation > 0, deviation, 1)
+
+
+def _real_frames(
+    frames: NDArray,
+    lengths: NDArray,
+    name: str,
+    replaced: dict[str, int],
+    moments: _Moments | None,
+    release: Callable[[], None],
+) -> Iterator[NDArray]:
+    """Frames without padding, (sum of some lengths, D) float32 each, unreadable values replaced by 0 and counted."""
+    replaced[name] = 0
+    step = max(1, CHUNK // max(1, frames[0].nbytes))
+    for start in range(0, len(frames), step):
+        chunk = slice(start, start + step)
+        with np.errstate(over="ignore"):  # beyond float32's range is infinite, and replaced as such
+            values = _unpadded(frames[chunk], lengths[chunk]).astype(np.float32)
+        finite = np.isfinite(values)
+        values[~finite] = 0
+        replaced[name] += int((~finite.all(axis=1)).sum())
+        if moments is not None:
+            moments.add(values)
+        release()
+        yield values
 
 
 def _common_fields(splits: dict[str, _Split], fields: tuple[str, ...]) -> set[str]:
@@ -489,8 +481,47 @@ def _bert_tokens(tokens: Ragged, tokenizer: PreTrainedTokenizerBase, max_tokens:
             "the file has no raw_text, so use the encoder whose tokenizer made text_bert"
         )
     # A text that is cut keeps its last token, which closes it.
-    texts = [tokens[i] for i in range(len(ids))]
-    return Ragged.of([torch.cat([text[: max_tokens - 1], text[max_tokens - 1 :][-1:]]) for text in texts])
+    lengths = tokens.lengths
+    within = torch.arange(len(tokens.values)) - tokens.offsets[:-1].repeat_interleave(lengths)
+    kept = (within < max_tokens - 1) | (within == lengths.repeat_interleave(lengths) - 1)
+    return Ragged.from_lengths(tokens.values[kept], lengths.clamp(max=max_tokens))
+
+
+def _tokens_of(texts: list[str], tokenizer: PreTrainedTokenizerBase, max_tokens: int) -> Ragged:
+    encoded = tokenizer(texts, truncation=True, max_length=max_tokens)["input_ids"]
+    lengths = torch.tensor([len(tokens) for tokens in encoded])
+    return Ragged.from_lengths(torch.tensor(list(chain.from_iterable(encoded))), lengths)
+
+
+def _tokens_key(tokenizer: PreTrainedTokenizerBase, max_tokens: int) -> str:
+    """SHA-256 of all that decides which tokens a text becomes."""
+    if (fast := getattr(tokenizer, "backend_tokenizer", None)) is not None:
+        serialised = json.loads(fast.to_str())
+        # How it was last called, which is no part of what it is.
+        definition = {part: value for part, value in serialised.items() if part not in ("truncation", "padding")}
+    else:
+        definition = {"vocabulary": tokenizer.get_vocab(), "settings": repr(tokenizer.init_kwargs)}
+    decisive = [type(tokenizer).__name__, tokenizer.truncation_side, max_tokens, definition]
+    return hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()
+
+
+def _cached_tokens(
+    file: Path, belongs_to: dict[str, Any], tokenised: Callable[[str], Ragged], like: Path
+) -> dict[str, Ragged]:
+    """Every split's tokens, from `file` if it is current; else made, and written there if the folder allows it."""
+    if _metadata(file) == belongs_to:
+        with safe_open(file, framework="pt") as stored:
+            return {split: Ragged(*(stored.get_tensor(f"{split}/{part}") for part in _PARTS)) for split in SPLITS}
+    tokens = {split: tokenised(split) for split in SPLITS}
+    if os.access(file.parent, os.W_OK):
+        tensors = {
+            f"{split}/{part}": Streamed.of(getattr(ragged, part).numpy())
+            for split, ragged in tokens.items()
+            for part in _PARTS
+        }
+        with _new_file(file, like) as partial:
+            write_tensors(partial, tensors, lambda: {"msa_core": json.dumps(belongs_to)})
+    return tokens
 
 
 def _unpadded(padded: NDArray, lengths: NDArray) -> NDArray:
@@ -498,11 +529,10 @@ def _unpadded(padded: NDArray, lengths: NDArray) -> NDArray:
     return padded[np.arange(padded.shape[1]) < lengths[:, None]]
 
 
-def _strings(name: str, strings: list[str]) -> dict[str, Tensor]:
+def _strings(name: str, strings: list[str]) -> dict[str, Streamed]:
     encoded = [string.encode("utf-8", "surrogatepass") for string in strings]
-    values = torch.frombuffer(bytearray(b"".join(encoded) or b"\0"), dtype=torch.uint8)
     return {
-        f"{name}/values": values,
+        f"{name}/values": Streamed.of(np.frombuffer(b"".join(encoded) or b"\0", dtype=np.uint8)),
         f"{name}/offsets": _offsets(np.array([len(string) for string in encoded])),
     }
 
@@ -512,8 +542,8 @@ def _unpack_strings(ragged: Ragged) -> list[str]:
     return [joined[start:end].decode("utf-8", "surrogatepass") for start, end in pairwise(offsets)]
 
 
-def _offsets(lengths: NDArray) -> Tensor:
-    return torch.from_numpy(np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64))
+def _offsets(lengths: NDArray) -> Streamed:
+    return Streamed.of(np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64))
 
 
 def _sha256(path: Path) -> str:

@@ -8,9 +8,11 @@ import os
 import pickle
 import pickletools
 import re
+import stat
 import subprocess
 import sys
 import time
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +22,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.testing._private.utils import runstring
+from tokenizers.normalizers import Replace
 
 from msa_core import MODALITIES, SPLITS
 from msa_core.data import batches, load_features, planted_tokenizer
@@ -865,12 +868,12 @@ def elsewhere(tmp_path):
 def test_cache_is_written_once_and_read_after(save, folder):
     path = save(make_raw())
     first = load_features(path, planted_tokenizer())
-    assert sorted(file.name for file in folder.iterdir()) == ["features.pkl", "features.pkl.cache"]
-    written = path.with_name("features.pkl.cache").stat()
+    written = {file: (file.stat().st_ino, file.stat().st_mtime_ns) for file in folder.iterdir() if file != path}
+    assert len(written) == 2  # features and tokens
+    assert path.with_name("features.pkl.cache") in written
     spoil(path)
     assert_same(load_features(path, planted_tokenizer()), first)
-    again = path.with_name("features.pkl.cache").stat()
-    assert (again.st_ino, again.st_mtime_ns) == (written.st_ino, written.st_mtime_ns)
+    assert {file: (file.stat().st_ino, file.stat().st_mtime_ns) for file in folder.iterdir() if file != path} == written
 
 
 def test_cache_is_rebuilt_when_the_file_changes(save):
@@ -947,11 +950,11 @@ def test_a_full_disk_leaves_no_half_of_a_cache(save, folder, monkeypatch, earlie
         left["features.pkl.cache"] = path.with_name("features.pkl.cache").read_bytes()
         path = save(make_raw(seed=1))
 
-    def stop_half_way(_, filename, **__):
-        Path(filename).write_bytes(b"half")
+    def stop_half_way(partial, *_):
+        partial.write_bytes(b"half")
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr("msa_core.data.mmsa.save_file", stop_half_way)
+    monkeypatch.setattr("msa_core.data.mmsa.write_tensors", stop_half_way)
     with pytest.raises(OSError, match="No space left"):
         load_features(path)
     assert {file.name for file in folder.iterdir()} == set(left)
@@ -1020,6 +1023,158 @@ def test_opened_features_are_memory_mapped(save):
             break
     else:
         pytest.fail("the tensor lies in no mapping")
+
+
+# --- large files ------------------------------------------------------------------------------------------------------
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    st.sampled_from(["<f4", ">f4", "<f8", ">f8", "<f2", "<i2"]),
+    st.sampled_from([np.ascontiguousarray, np.asfortranarray]),
+    st.sampled_from([3, 4, 5]),
+    st.integers(1, 200),
+)
+def test_reading_in_chunks_is_reading_at_once(tmp_path_factory, dtype, order, protocol, chunk):
+    raw = make_raw()
+    for fields in raw.values():
+        for modality in WIDTHS:
+            fields[modality] = order(fields[modality].astype(dtype))
+    path = tmp_path_factory.mktemp("chunks") / "features.pkl"
+    path.write_bytes(pickle.dumps(raw, protocol))
+    whole = load_features(path, standardise=True)
+    path.with_name("features.pkl.cache").unlink()
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.setattr("msa_core.data.pickles.LEFT_IN_FILE", 1)
+        monkeypatch.setattr("msa_core.data.mmsa.CHUNK", chunk)
+        chunked = load_features(path, standardise=True)
+    assert_same(chunked, whole)
+    for modality in WIDTHS:
+        for one, other in zip(chunked["train"].scaling[modality], whole["train"].scaling[modality], strict=True):
+            torch.testing.assert_close(one, other)
+        frames = np.concatenate(real_frames(raw["test"], modality)).astype(np.float32)
+        np.testing.assert_array_equal(chunked["test"].sequences[modality].values, frames)
+
+
+def test_the_first_reads_memory_has_no_part_of_the_arrays(folder, monkeypatch):
+    """65 MB of arrays in less than 4, of which a chunk is 1; "text", which nobody uses, is not even looked at."""
+    raw = make_raw(TEXT_FIELDS)
+    for fields in raw.values():
+        for modality in WIDTHS:
+            padded = np.zeros((len(fields["id"]), 30_000, 40 if modality == "audio" else 20), np.float32)
+            padded[:, :FRAMES, : WIDTHS[modality]] = fields[modality]
+            fields[modality] = padded
+        fields["text"] = np.zeros((len(fields["id"]), 50, 768), np.float32)
+    path = folder / "features.pkl"
+    with path.open("wb") as file:
+        pickle.dump(raw, file, protocol=4)
+    assert path.stat().st_size > 60e6
+    monkeypatch.setattr("msa_core.data.mmsa.CHUNK", 2**20)
+    tracemalloc.start()
+    features = load_features(path)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 2**22
+    for modality in WIDTHS:
+        rows = [row[:, : WIDTHS[modality]] for row in real_frames(raw["valid"], modality)]
+        got = features["valid"].sequences[modality].values
+        np.testing.assert_array_equal(got[:, : WIDTHS[modality]], np.concatenate(rows))
+
+
+# --- tokens beside the features ---------------------------------------------------------------------------------------
+
+
+class Counting:
+    """A tokenizer that counts how often it is called."""
+
+    def __init__(self, tokenizer):
+        self.tokenizer, self.calls = tokenizer, 0
+
+    def __call__(self, *arguments, **options):
+        self.calls += 1
+        return self.tokenizer(*arguments, **options)
+
+    def __getattr__(self, name):
+        return getattr(self.tokenizer, name)
+
+    def __len__(self):
+        return len(self.tokenizer)
+
+
+def other_tokenizer():
+    """The planted one, but that it tells upper case from lower."""
+    tokenizer = planted_tokenizer()
+    tokenizer.backend_tokenizer.normalizer = Replace("good", "bad")
+    return tokenizer
+
+
+def token_files(folder):
+    return sorted(folder.glob("*.tokens-*"))
+
+
+@pytest.mark.parametrize("drop", [(), ("raw_text",)])
+def test_tokens_are_made_once(save, folder, monkeypatch, drop):
+    path = save(make_raw(drop))
+    tokenizer = Counting(planted_tokenizer())
+    first = load_features(path, tokenizer)
+    assert tokenizer.calls == (0 if drop else 3)
+    (file,) = token_files(folder)
+    assert stat.S_IMODE(file.stat().st_mode) == stat.S_IMODE(path.stat().st_mode)
+    monkeypatch.setattr("msa_core.data.mmsa._bert_tokens", None)  # calling it raises
+    for again in (tokenizer, Counting(planted_tokenizer())):  # one that has been called, and one that has not
+        assert_same(load_features(path, again), first)
+        assert again.calls == (again is tokenizer) * (0 if drop else 3)
+    assert token_files(folder) == [file]
+
+
+@pytest.mark.parametrize("drop", [(), ("raw_text",)])
+def test_tokens_belong_to_a_tokenizer_and_a_number(save, folder, drop):
+    path = save(make_raw(drop))
+    first = load_features(path, planted_tokenizer())
+    load_features(path, planted_tokenizer(), max_tokens=4)
+    other = load_features(path, other_tokenizer())
+    assert len(token_files(folder)) == 3
+    assert_same(load_features(path, planted_tokenizer()), first)
+    if not drop:
+        good, bad = (VOCABULARY.index(word) for word in ("good", "bad"))
+        for split in SPLITS:
+            expected = first[split].sequences["text"].values.clone()
+            expected[expected == good] = bad
+            assert torch.equal(other[split].sequences["text"].values, expected)
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_tokens_are_those_of_the_file_as_it_is(save, folder, seed):
+    load_features(save(make_raw()), planted_tokenizer())
+    raw = make_raw(seed=seed)
+    features = load_features(save(raw), planted_tokenizer())
+    assert len(token_files(folder)) == 1
+    for split, fields in raw.items():
+        assert_sequences(features[split].sequences["text"], [token_ids(text) for text in fields["raw_text"]])
+
+
+@pytest.mark.parametrize(
+    "damage", [lambda whole: whole[: len(whole) // 2], lambda _: b"", lambda _: b"no cache at all"]
+)
+def test_damaged_tokens_are_made_again(save, folder, damage):
+    path, raw = save(make_raw()), make_raw()
+    load_features(path, planted_tokenizer())
+    (file,) = token_files(folder)
+    whole = file.read_bytes()
+    file.unlink()
+    file.write_bytes(damage(whole))
+    features = load_features(path, planted_tokenizer())
+    assert_sequences(features["train"].sequences["text"], [token_ids(text) for text in raw["train"]["raw_text"]])
+    assert file.read_bytes() == whole
+
+
+def test_tokens_in_a_folder_that_cannot_be_written_to(save, folder, monkeypatch):
+    path = save(make_raw())
+    load_features(path)
+    monkeypatch.setattr(os, "access", lambda *_, **__: False)
+    features = load_features(path, planted_tokenizer())
+    assert features["train"].lengths("text").tolist() == [len(token_ids(text)) for text in features["train"].raw_text]
+    assert token_files(folder) == []
 
 
 # --- real files -------------------------------------------------------------------------------------------------------

@@ -1,0 +1,60 @@
+"""Write a safetensors file piece by piece, so that no tensor need ever be whole in memory."""
+
+import json
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+_NAMES = {np.dtype(np.int64): "I64", np.dtype(np.float32): "F32", np.dtype(np.uint8): "U8"}
+
+
+class Streamed(NamedTuple):
+    """A tensor to be written.
+
+    Attributes:
+        shape: of the whole.
+        dtype: int64, float32 or uint8.
+        pieces: arrays of that dtype that make the whole when put end to end; drawn once, when they are written.
+    """
+
+    shape: tuple[int, ...]
+    dtype: np.dtype
+    pieces: Iterable[NDArray]
+
+    @staticmethod
+    def of(array: NDArray) -> "Streamed":
+        """A tensor that is in memory."""
+        return Streamed(array.shape, array.dtype, [array])
+
+
+def write_tensors(path: Path, tensors: Mapping[str, Streamed], metadata: Callable[[], dict[str, str]]) -> None:
+    """Write a file that `safetensors.safe_open` reads.
+
+    Args:
+        path: the file.
+        tensors: name -> tensor. They are written by falling size of their numbers, which keeps each aligned, and in
+            the order given among those of one size.
+        metadata: called before the first piece is drawn and after the last; the second time counts, and must not be
+            longer than the first, which reserves its place at the head of the file.
+    """
+    ordered = sorted(tensors.items(), key=lambda item: -item[1].dtype.itemsize)
+    places: dict[str, Any] = {}
+    end = 0
+    for name, tensor in ordered:
+        start, end = end, end + int(np.prod(tensor.shape)) * tensor.dtype.itemsize
+        places[name] = {"dtype": _NAMES[tensor.dtype], "shape": tensor.shape, "data_offsets": [start, end]}
+
+    def header() -> bytes:
+        return json.dumps({"__metadata__": metadata(), **places}).encode()
+
+    reserved = -(-len(header()) // 8) * 8
+    with path.open("wb") as file:
+        file.seek(8 + reserved)
+        for _, tensor in ordered:
+            for piece in tensor.pieces:
+                file.write(np.ascontiguousarray(piece, tensor.dtype).data)
+        file.seek(0)
+        file.write(reserved.to_bytes(8, "little") + header().ljust(reserved))

@@ -1,0 +1,67 @@
+"""Oracle: `pickle` and `load_features` on the file that the benchmark draws."""
+
+import pickle
+
+import numpy as np
+import pytest
+
+from msa_core.data import load_features, planted_tokenizer
+from msa_core.paths import ROOT
+
+
+@pytest.fixture(scope="module")
+def scale():
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+        import scale
+
+        yield scale
+
+
+@pytest.fixture(scope="module")
+def drawn(scale, tmp_path_factory):
+    path = tmp_path_factory.mktemp("scale") / "mosei.pkl"
+    scale.draw_file(path, share=0.004, seed=1)
+    return path
+
+
+def test_the_file_is_a_pickle_of_moseis_layout(scale, drawn):
+    content = pickle.loads(drawn.read_bytes())
+    assert {split: len(fields["id"]) for split, fields in content.items()} == {"train": 65, "valid": 7, "test": 19}
+    train = content["train"]
+    for name, shape in scale.SHAPES.items():
+        assert train[name].shape == (65, *shape)
+        assert train[name].dtype == np.float32
+    for name in ("audio", "vision"):
+        for frames, length in zip(train[name], train[f"{name}_lengths"], strict=True):
+            assert np.all(frames[:length] != 0)
+            assert not frames[length:].any()
+    assert 0.2 < np.median(train["audio_lengths"]) / 500 < 0.4
+    assert {len(train[name]) for name in ("raw_text", "annotations", "regression_labels", "text_bert")} == {65}
+
+
+def test_the_file_is_read_and_its_two_texts_are_one(drawn):
+    content = pickle.loads(drawn.read_bytes())
+    for split, features in load_features(drawn, planted_tokenizer()).items():
+        assert features.modalities == ("text", "audio", "vision")
+        for i, (ids, mask, _) in enumerate(content[split]["text_bert"]):
+            np.testing.assert_array_equal(features.sequences["text"][i], ids[mask == 1])
+
+
+def test_the_file_is_made_from_the_seed(scale, drawn, tmp_path):
+    again = tmp_path / "again.pkl"
+    scale.draw_file(again, share=0.004, seed=1)
+    assert again.read_bytes() == drawn.read_bytes()
+
+
+def test_every_measure_makes_its_rows(scale, drawn, monkeypatch):
+    """The table, with each measure made in this process and on few samples."""
+    sizes = {"labels": lambda path, repetitions: scale.measure_labels(path, repetitions, (40, 80))}
+    monkeypatch.setattr(scale, "FEW", 32)
+    monkeypatch.setattr(scale, "in_fresh_process", lambda name, *rest: (scale.MEASURES | sizes)[name](*rest))
+    table = scale.measure_all(drawn, mmsa_python=None, blocks=2, repetitions=3, share=0.004)
+    assert (table["value"] > 0).sum() >= len(table) - 1  # the second opening in one process may add no memory
+    ratios = table[table["unit"] == "ratio"].set_index("measure")
+    assert list(ratios["n"]) == [1, 2, 3, 3]
+    assert (ratios["quartile_1"].dropna() <= ratios["value"][1:]).all()
+    assert "MMSA" not in " ".join(table["measure"])
