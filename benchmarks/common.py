@@ -17,6 +17,7 @@ from msa_core import records
 from msa_core.paths import ROOT
 
 RESULTS = ROOT / "results" / "benchmarks"
+STARTED = records.start()  # before anything is written, which would make the tree unclean
 
 
 def last_line(command: list[str], **environment: str) -> dict[str, Any]:
@@ -44,10 +45,9 @@ def quartiles(measure: str, values: ArrayLike, unit: str) -> dict[str, Any]:
 
 def write(table: pd.DataFrame, file: Path, title: str, command: str, notes: str) -> None:
     """Write `<file>.csv` (every digit) and `<file>.md` (bytes as MB, four digits, where it is from); print it."""
-    started = records.start()
     cpu = [line.partition(": ")[2] for line in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in line]
     memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 1e9
-    packages = ", ".join(f"{name} {version}" for name, version in records.provenance(started, {})["packages"].items())
+    packages = ", ".join(f"{name} {version}" for name, version in records.provenance(STARTED, {})["packages"].items())
     shown = table.copy()
     numbers = shown.select_dtypes("float").columns
     if "unit" in shown:
@@ -58,7 +58,7 @@ def write(table: pd.DataFrame, file: Path, title: str, command: str, notes: str)
         shown[name] = [f"{value:.4g}" if abs(value) < 1e4 else f"{value:.0f}" for value in shown[name]]
     text = (
         f"# {title}\n\n"
-        f"`{command}`; commit {started['commit']}, clean tree: {started['clean']}.\n\n"
+        f"`{command}`; commit {STARTED['commit']}, clean tree: {STARTED['clean']}.\n\n"
         f"{platform.system()} {platform.machine()}, {cpu[0] if cpu else 'processor unknown'}, {os.cpu_count()} cores, "
         f"{memory:.0f} GB of memory, "
         f"{torch.cuda.get_device_name() if torch.cuda.is_available() else 'no GPU'}; "
