@@ -446,7 +446,7 @@ def cost_of_parts(parts: pd.DataFrame, goal: float = 5.0) -> Figure:
         goal: percent, drawn as a line.
     """
     encoders = list(dict.fromkeys(parts["text_encoder"]))
-    figure, axes = plt.subplots(1, len(encoders), figsize=(WIDTH, 4.2), sharey=True, squeeze=False)
+    figure, axes = plt.subplots(1, len(encoders), figsize=(WIDTH, 4.2), sharex=True, sharey=True, squeeze=False)
     for axis, encoder in zip(axes[0], encoders, strict=True):
         whole = parts[parts["text_encoder"] == encoder]
         added = whole.dropna(subset="added_percent").iloc[::-1]
@@ -454,9 +454,10 @@ def cost_of_parts(parts: pd.DataFrame, goal: float = 5.0) -> Figure:
         axis.errorbar(added["added_percent"], added["part"], xerr=errors, fmt="o", capsize=3)
         axis.axvline(0, color="0.5", linewidth=1)
         axis.axvline(goal, color="C1", linestyle="--", linewidth=1, label=f"goal, {goal:g}%")
-        axis.set_title(f"text encoder {encoder}, step of {whole['step_ms'].iloc[0]:.0f} ms", loc="left")
-        axis.set_xlabel(f"added to a step (%), median of {whole['n'].iloc[0]} batches")
-    axes[0][0].legend(loc="lower right")
+        steps = f"step of {whole['step_ms'].iloc[0]:.0f} ms, n = {whole['n'].iloc[0]} batches"
+        axis.set_title(f"text encoder {encoder}\n{steps}", loc="left")
+        axis.set_xlabel("added to a step (%)")
+    _legend_below(figure, axes[0, 0])
     return figure
 
 

@@ -241,5 +241,5 @@ def test_cost_of_parts_shows_what_each_part_adds():
     assert [label.get_text() for label in left.get_yticklabels()] == ["+ two", "+ one"]
     (bars,) = left.collections
     np.testing.assert_allclose([path[:, 0] for path in bars.get_segments()], [[19, 22], [8, 13]])
-    assert left.get_title(loc="left") == "text encoder a, step of 10 ms"
-    assert left.get_xlabel() == "added to a step (%), median of 7 batches"
+    assert left.get_title(loc="left") == "text encoder a\nstep of 10 ms, n = 7 batches"
+    assert left.get_xlabel() == "added to a step (%)"
