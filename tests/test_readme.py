@@ -11,7 +11,7 @@ from msa_core import paths
 README = (paths.ROOT / "README.md").read_text()
 
 
-@pytest.mark.parametrize("name", ["main.md", "real.md"])
+@pytest.mark.parametrize("name", ["full.md", "efficiency.md"])
 def test_its_tables_are_the_generated_ones(name):
     shown = re.search(rf"<!-- results/tables/{name} -->\n(.*?)<!-- end -->", README, re.DOTALL)
     assert shown is not None
@@ -20,7 +20,7 @@ def test_its_tables_are_the_generated_ones(name):
 
 def test_every_file_it_points_to_is_there():
     targets = re.findall(r"\]\(([^)#:]+)\)", README)
-    assert "figures/main.png" in targets
+    assert "figures/full.png" in targets
     assert [target for target in targets if not (paths.ROOT / target).exists()] == []
 
 
