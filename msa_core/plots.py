@@ -43,21 +43,18 @@ def main_comparison(metrics: pd.DataFrame, shown: tuple[str, ...] = ("mae", "cor
         for axis, metric in zip(row, shown, strict=True):
             chosen = of_data_set[of_data_set["metric"] == metric]
             values = chosen.pivot(index="seed", columns="variant", values="value")[variants]
-            for number, (seed, line) in enumerate(values.iterrows()):
+            for _, line in values.iterrows():
                 axis.plot(range(len(variants)), line, color="0.8", linewidth=1, zorder=1)
-                axis.scatter(range(len(variants)), line, color=f"C{number}", s=26, zorder=3, label=f"seed {seed}")
+                axis.scatter(range(len(variants)), line, color="C0", alpha=0.7, s=26, zorder=3, label="a seed")
             mean = values.mean(skipna=False)
             axis.scatter(range(len(variants)), mean, marker="_", s=600, color="black", zorder=2, label="mean")
-            axis.set_xticks(range(len(variants)), [variant.replace("_", "\n") for variant in variants])
+            axis.set_xticks(range(len(variants)), [variant.replace("_", "\n") for variant in variants], fontsize=8)
             axis.set_xlim(-0.5, len(variants) - 0.5)
             better = "lower" if metric in LOWER_IS_BETTER else "higher"
             heading = f"{title}, n = {len(values)} seeds\n" if axis is row[0] else ""
             axis.set_title(f"{heading}{METRIC_TITLES[metric]}, {better} is better", loc="left")
             axis.set_ylabel(f"test {METRIC_TITLES[metric]}")
-    marks: dict[str, Artist] = {}
-    for axis in axes[:, 0]:
-        marks |= {label: handle for handle, label in zip(*axis.get_legend_handles_labels(), strict=True)}
-    figure.legend(marks.values(), marks.keys(), loc="outside lower center", ncols=len(marks), markerscale=0.6)
+    _legend_below(figure, axes[0, 0])
     return figure
 
 

@@ -211,6 +211,18 @@ def read_variances(folders: list[Path]) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+def read_provenance(folders: list[Path]) -> pd.DataFrame:
+    """Where the numbers of many runs come from, a row each: dataset, title, variant, seed, best_epoch, commit, clean,
+    code_sha256, data_sha256 (empty: planted), device, threads, seconds, peak_memory (bytes), python, torch."""
+    kept = ("best_epoch", "commit", "clean", "code_sha256", "device", "threads", "seconds", "peak_memory", "python")
+    rows = []
+    for folder in folders:
+        found = json.loads((folder / "provenance.json").read_text())
+        row = _name(folder) | {key: found.get(key) for key in kept}
+        rows.append(row | {"data_sha256": found["data"].get("sha256", ""), "torch": found["packages"]["torch"]})
+    return pd.DataFrame(rows)
+
+
 def read_config(folder: Path) -> RunConfig:
     """A run's resolved settings."""
     return RunConfig(**yaml.safe_load((folder / "config.yaml").read_text()))

@@ -182,6 +182,31 @@ def published_markdown(table: pd.DataFrame) -> str:
     return "\n".join(parts)
 
 
+def runs_table(metrics: pd.DataFrame, provenance: pd.DataFrame) -> pd.DataFrame:
+    """Every run of a grid: the test metrics of its multimodal task, and where they come from.
+
+    Args:
+        metrics: as `records.read_metrics` gives them.
+        provenance: as `records.read_provenance` gives it.
+    """
+    test = metrics[(metrics["split"] == "test") & (metrics["task"] == "multimodal")]
+    wide = test.pivot(index=["dataset", "variant", "seed"], columns="metric", values="value").reset_index()
+    return provenance.merge(wide, on=["dataset", "variant", "seed"], how="left")
+
+
+def runs_markdown(table: pd.DataFrame) -> str:
+    """`runs_table` in short: what the runs of a data set have in common, and how long they took."""
+    rows = []
+    for title, runs in table.groupby("title", sort=False):
+        in_common = {
+            name.capitalize(): ", ".join(sorted(map(str, runs[name].unique())))
+            for name in ("commit", "clean", "device", "threads", "python", "torch")
+        }
+        hours = f"{runs['seconds'].sum() / 3600:.2f}"
+        rows.append({"Data": title, "Runs": len(runs), **in_common, "Hours, one after another": hours})
+    return pd.DataFrame(rows).to_markdown(index=False, disable_numparse=True) + "\n"
+
+
 def run_table(metrics: dict[str, dict[str, dict[str, float]]]) -> pd.DataFrame:
     """One run's metrics: a row per split and task."""
     rows = [

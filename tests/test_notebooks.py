@@ -111,7 +111,10 @@ def test_train_and_results_notebooks(tmp_path):
         "-p", "runs", runs, "-p", "tables_folder", str(tmp_path / "t3"), "-p", "figures_folder", str(tmp_path / "f3"),
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    assert {path.name for path in (tmp_path / "t3").iterdir()} == {f"small-ablations.{e}" for e in ("csv", "md", "tex")}
+    assert {path.name for path in (tmp_path / "t3").iterdir()} == {
+        *(f"small-ablations.{ending}" for ending in ("csv", "md", "tex")),
+        *(f"small-runs.{ending}" for ending in ("csv", "md")),
+    }
     assert {path.name for path in (tmp_path / "f3").iterdir()} == {"small-ablations.png", "small-ablations.svg"}
     table = pd.read_csv(tmp_path / "t3" / "small-ablations.csv").query("metric == 'mae'").set_index("variant")
     assert table.loc["no_alignment", ["seeds", "missing"]].tolist() == ["1111 1113", 1112]

@@ -23,7 +23,7 @@ def example(seed=1111, value=0.1 + 0.2):
         ),
         labels=pd.DataFrame({"id": ["a"], "epoch": [0], "text": np.array([1 / 3], dtype=np.float32)}),
         alignment={"audio/covariance/before": np.eye(2) / 3},
-        provenance={"commit": "abc", "clean": True},
+        provenance={"commit": "abc", "clean": True, "data": {}, "packages": {"torch": torch.__version__}},
     )
 
 
@@ -107,6 +107,12 @@ def test_readers_of_many_runs_give_one_frame_each(tmp_path):
     assert predictions["prediction"].tolist() == [1 / 3, 2e-17] * 2
     histories = records.read_histories(folders)
     assert histories[["seed", "epoch", "best_epoch"]].values.tolist() == [[1, 1, 1], [1, 2, 1], [2, 1, 2], [2, 2, 2]]
+    provenance = records.read_provenance(folders)
+    assert provenance[["seed", "best_epoch", "torch"]].values.tolist() == [
+        [1, 1, torch.__version__],
+        [2, 2, torch.__version__],
+    ]
+    assert provenance["data_sha256"].tolist() == ["", ""]
     variances = records.read_variances(folders)
     assert variances[["seed", "modality", "total_variance"]].values.tolist() == [[1, "audio", 1.5], [2, "audio", 2.5]]
 

@@ -304,3 +304,18 @@ def test_efficiency_sets_what_was_measured_against_its_goal():
     text = tables.efficiency_markdown(table)
     assert "2.9 (2.8 to 3.1)" in text
     assert "16 (15 to 17)" in text
+
+
+def test_runs_table_joins_test_metrics_and_provenance():
+    metrics = long({("a", 1): 0.5, ("a", 2): 0.7})
+    fixed = {"dataset": metrics["dataset"][0], "title": "D", "variant": "a", "clean": True, "device": "cpu"}
+    provenance = pd.DataFrame(
+        [
+            {**fixed, "seed": seed, "commit": commit, "threads": 1, "python": "3", "torch": "2", "seconds": 1800}
+            for seed, commit in ((2, "y"), (1, "x"))
+        ]
+    )
+    table = tables.runs_table(metrics, provenance)
+    assert table[["seed", "commit", "mae"]].values.tolist() == [[2, "y", 0.7], [1, "x", 0.5]]
+    line = tables.runs_markdown(table).splitlines()[-1]
+    assert [cell.strip() for cell in line.split("|")[1:-1]] == ["D", "2", "x, y", "True", "cpu", "1", "3", "2", "1.00"]
