@@ -67,7 +67,7 @@ def test_the_training_notebook_runs_from_the_menu(lab, small_checkout, browser):
     final_table.or_(errors).first.wait_for(timeout=60_000)
     assert errors.all_inner_texts() == []
     widths = page.locator(".jp-OutputArea img").evaluate_all("all => all.map(image => image.naturalWidth)")
-    assert len(widths) == 4
+    assert len(widths) == 5
     assert all(width > 500 for width in widths)
     assert "effective rank" in final_table.inner_text()
     assert (small_checkout / "results" / "runs" / "planted" / "paper" / "seed-1111" / "metrics.json").is_file()
