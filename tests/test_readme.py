@@ -20,7 +20,7 @@ def test_its_tables_are_the_generated_ones(name):
 
 def test_every_file_it_points_to_is_there():
     targets = re.findall(r"\]\(([^)#:]+)\)", README)
-    assert "figures/full.png" in targets
+    assert "figures/full-ablations.png" in targets
     assert [target for target in targets if not (paths.ROOT / target).exists()] == []
 
 
