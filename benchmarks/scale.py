@@ -2,7 +2,7 @@
 
     python benchmarks/scale.py                                   # from the top folder; about 10 GB of disk
     python benchmarks/scale.py --mmsa-python path/to/bin/python  # and the memory of MMSA's own loader beside it
-    python benchmarks/scale.py --share 0.01 --results /tmp/try   # a hundredth of the samples, to try it out
+    python benchmarks/scale.py --share 0.01 --results results/trial  # a hundredth of the samples
 
 Draws a feature file of MOSEI's exact shape in the layout that thuiar/MMSA shares (random numbers, lengths skewed
 short), then measures, each in a process of its own: the first read, a later opening, one epoch of training at two
