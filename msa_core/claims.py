@@ -23,7 +23,7 @@ LARGEST_COST = 5  # percent of a training step: the goal of benchmarks/parts.py
 PARTS = {  # of benchmarks/parts.py that the paper has
     "+ label generation": "Label generation",
     "+ alignment, audio-vision": "The alignment",
-    "label generation + one pair (the paper)": "Label generation and alignment together",
+    "label generation + one pair (the paper)": "Label generation with the alignment",
 }
 ALIGNMENTS = ("paper", "align_", "weight_", "shared_", "private_", "distance_")  # variants that differ in it alone
 COLUMNS = [
@@ -152,6 +152,7 @@ def claims_markdown(table: pd.DataFrame) -> str:
             "Question": table["question"],
             "Claim": table["claim"],
             "Data": table["dataset"],
+            "Verdict": table["verdict"],
             "Gain": table["estimate"].map(_number),
             "95% interval": [
                 "" if pd.isna(low) else f"[{_number(low)}, {_number(high)}]"
@@ -161,7 +162,6 @@ def claims_markdown(table: pd.DataFrame) -> str:
             "Holm p": table["p_holm"].map(lambda p: "" if pd.isna(p) else f"{p:.3f}"),
             "Samples": table["n_samples"].map(lambda n: "" if pd.isna(n) else str(int(n))),
             "Seeds": table["n_seeds"].map(lambda n: "" if pd.isna(n) else str(int(n))),
-            "Verdict": table["verdict"],
             "Note": table["note"],
         }
     )

@@ -234,5 +234,5 @@ def test_markdown_has_a_row_for_each_claim():
     assert len(lines) == len(found) + 2
     assert sum("| supported " in line for line in lines) == (found["verdict"] == "supported").sum()
     first = [cell.strip() for cell in lines[2].strip("|").split("|")]
-    assert first[3] == f"{found['estimate'][0]:+.4f}"
-    assert first[4] == f"[{found['low'][0]:+.4f}, {found['high'][0]:+.4f}]"
+    assert first[4] == f"{found['estimate'][0]:+.4f}"
+    assert first[5] == f"[{found['low'][0]:+.4f}, {found['high'][0]:+.4f}]"
