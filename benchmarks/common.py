@@ -43,11 +43,13 @@ def quartiles(measure: str, values: ArrayLike, unit: str) -> dict[str, Any]:
     return row(measure, middle, unit, (low, high), np.size(values))
 
 
-def write(table: pd.DataFrame, file: Path, title: str, command: str, notes: str) -> None:
+def write(table: pd.DataFrame, file: Path, title: str, notes: str) -> None:
     """Write `<file>.csv` (every digit) and `<file>.md` (bytes as MB, four digits, where it is from); print it."""
     cpu = [line.partition(": ")[2] for line in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in line]
     memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 1e9
     packages = ", ".join(f"{name} {version}" for name, version in records.provenance(STARTED, {})["packages"].items())
+    arguments = ["..." if os.sep in argument else argument for argument in sys.argv[1:]]  # a path is the machine's own
+    command = " ".join(["python", f"benchmarks/{Path(sys.argv[0]).name}", *arguments])
     shown = table.copy()
     numbers = shown.select_dtypes("float").columns
     if "unit" in shown:

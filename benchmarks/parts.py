@@ -153,8 +153,7 @@ def main() -> None:
         "the same batch's step `without` the part, in ms and in percent of the latter; low and high: the 95% interval "
         "of the percent."
     )
-    command = "python benchmarks/parts.py"
-    write(pd.concat(tables), options.results / "parts", "Cost of the paper's parts", command, notes)
+    write(pd.concat(tables), options.results / "parts", "Cost of the paper's parts", notes)
 
 
 if __name__ == "__main__":

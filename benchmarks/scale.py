@@ -341,7 +341,7 @@ def main() -> None:
     )
     if options.mmsa_python is None:
         notes += " MMSA's loader was not measured: no --mmsa-python was given."
-    write(table, options.results / "scale", "Scale", "python benchmarks/scale.py", notes)
+    write(table, options.results / "scale", "Scale", notes)
 
 
 if __name__ == "__main__":

@@ -151,13 +151,20 @@ def compared(table: pd.DataFrame) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--features", type=Path, default=ROOT / "data/mosi_text_audio.pkl", help="the feature file")
+    parser.add_argument(
+        "--features", type=Path, default=ROOT / "data/mosi_text_audio.pkl", help="default: data/mosi_text_audio.pkl"
+    )
     parser.add_argument("--mmsa-python", help="the Python of an environment with MMSA 2.2.1; default: without MMSA")
     parser.add_argument("--seeds", type=int, nargs="+", default=[], help="of the test MAE; default: speed alone")
     parser.add_argument("--turns", type=int, default=3, help="of each system (default: 3); 0: test MAE alone")
     parser.add_argument("--epochs", type=int, default=3, help="of a turn, the first to warm up (default: 3)")
     parser.add_argument("--threads", type=int, default=2, help="of each process (default: 2)")
-    parser.add_argument("--work", type=Path, default=ROOT / "results/trial/mmsa", help="folder for what --seeds keeps")
+    parser.add_argument(
+        "--work",
+        type=Path,
+        default=ROOT / "results/trial/mmsa",
+        help="for what --seeds keeps; default: results/trial/mmsa",
+    )
     parser.add_argument("--measure", choices=[*SYSTEMS, "profile"], help=argparse.SUPPRESS)  # what a child does
     options = parser.parse_args()
     if options.measure == "profile":
@@ -180,19 +187,17 @@ def main() -> None:
             f"{options.threads} threads. Median over {options.turns} turns with quartiles; a ratio is taken within "
             f"each turn, so that what else the machine does falls on both sides.{absent}"
         )
-        command = "python benchmarks/training.py"
         if options.turns:
-            write(speeds(options, mmsa), RESULTS / "training", "A training step", command, notes)
+            write(speeds(options, mmsa), RESULTS / "training", "A training step", notes)
             child = [sys.executable, __file__, "--features", str(options.features), "--measure", "profile"]
             found = last_line([*child, "--threads", str(options.threads)])
             where = (
                 "Where the time of one epoch of ours goes, float32, validation left out, the twelve largest operators."
             )
-            write(pd.DataFrame(found["rows"]), RESULTS / "training-profile", "Profile of training", command, where)
+            write(pd.DataFrame(found["rows"]), RESULTS / "training-profile", "Profile of training", where)
         if options.seeds and mmsa:
             table = errors(options, mmsa)
-            seeds = " ".join(map(str, options.seeds))
-            write(table, RESULTS / "training-mae", "Test MAE", f"{command} --seeds {seeds}", compared(table))
+            write(table, RESULTS / "training-mae", "Test MAE", compared(table))
 
 
 if __name__ == "__main__":

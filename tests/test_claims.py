@@ -230,7 +230,8 @@ def test_claims_about_labels():
 
 def test_markdown_has_a_row_for_each_claim():
     found = table({"no_alignment": 0.7, "paper": 0.5})
-    lines = claims.claims_markdown(found).splitlines()
+    rule, _, *lines = claims.claims_markdown(found).splitlines()
+    assert rule == claims.RULE
     assert len(lines) == len(found) + 2
     assert sum("| supported " in line for line in lines) == (found["verdict"] == "supported").sum()
     first = [cell.strip() for cell in lines[2].strip("|").split("|")]
