@@ -37,7 +37,8 @@ RULE = (
     "Every claim is put as a gain that is above 0 if it holds. Supported: all of the 95% interval is above 0 and, "
     "where several claims of one kind were tested together on a data set, Holm's p is below 0.05. Not supported: all "
     "of the interval is below 0, or below the smallest gain that would matter (MAE: H/300, that is 0.01 on [-3, 3]; "
-    "R²: 0.01; shrinking: a tenth of the variance; else 0). Cannot tell: everything else, and whatever was not measured."
+    "R²: 0.01; shrinking: a tenth of the variance; else 0). Cannot tell: everything else, and whatever was "
+    "not measured."
 )
 OPEN = {
     5: "The alignment is plug-and-play: it helps other models",
