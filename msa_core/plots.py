@@ -429,11 +429,6 @@ def unimodal_against_multimodal(labels: pd.DataFrame) -> Figure:
     return figure
 
 
-def _panels(number: int, height: float = 3.2, sharey: bool = False) -> tuple[Figure, list[Axes]]:
-    figure, axes = plt.subplots(1, number, figsize=(WIDTH, height), sharey=sharey, squeeze=False)
-    return figure, list(axes[0])
-
-
 def cost_of_parts(parts: pd.DataFrame, goal: float = 5.0) -> Figure:
     """What each part adds to a training step, with its 95% interval; a panel a text encoder.
 
@@ -456,6 +451,11 @@ def cost_of_parts(parts: pd.DataFrame, goal: float = 5.0) -> Figure:
         axis.set_xlabel("added to a step (%)")
     _legend_below(figure, axes[0, 0])
     return figure
+
+
+def _panels(number: int, height: float = 3.2, sharey: bool = False) -> tuple[Figure, list[Axes]]:
+    figure, axes = plt.subplots(1, number, figsize=(WIDTH, height), sharey=sharey, squeeze=False)
+    return figure, list(axes[0])
 
 
 def _evenly_by_y(labels: pd.DataFrame, number: int) -> list[str]:

@@ -319,3 +319,11 @@ def test_runs_table_joins_test_metrics_and_provenance():
     assert table[["seed", "commit", "mae"]].values.tolist() == [[2, "y", 0.7], [1, "x", 0.5]]
     line = tables.runs_markdown(table).splitlines()[-1]
     assert [cell.strip() for cell in line.split("|")[1:-1]] == ["D", "2", "x, y", "True", "cpu", "1", "3", "2", "1.00"]
+
+
+def test_efficiency_finds_every_goal_in_the_committed_benchmarks():
+    """A measure that a benchmark renames would be left out without a word."""
+    frames = (
+        pd.read_csv(paths.ROOT / "results" / "benchmarks" / f"{name}.csv") for name in ("training", "scale", "parts")
+    )
+    assert len(tables.efficiency(*frames)) == 11  # nine goals, and the parts' cost with two text encoders

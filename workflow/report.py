@@ -1,6 +1,6 @@
 """Write one page that needs nothing beside itself, from executed notebooks, in the order given.
 
-python workflow/report.py results/notebooks/02_results-main.ipynb ... --output results/report.html
+python workflow/report.py results/report/02_results-small.ipynb ... --output results/report-small.html
 """
 
 import argparse
