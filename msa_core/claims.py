@@ -11,14 +11,13 @@ from scipy.stats import chi2
 
 from msa_core import MODALITIES
 from msa_core.comparisons import Interval, compare, holm, mean_interval, seed_interval
-from msa_core.tables import label_movement
+from msa_core.tables import label_movement, settled_after
 
 # A gain in MAE that would interest anybody, as a part of H: 0.01 on [-3, 3]. The best and the third best published MAE
 # on MOSI are 0.0174 apart (reference/published.csv): half of that would hardly change a ranking.
 SMALLEST_MAE = 1 / 300
 SMALLEST_R2 = 0.01  # a hundredth of a factor's variance
 SMALLEST_SHRINKING = float(np.log(1.1))  # a tenth of the total variance, as a log ratio
-SETTLED = 0.01  # of H: labels that move by less, on average and per epoch, have settled
 LARGEST_COST = 5  # percent of a training step: the goal of benchmarks/parts.py
 PARTS = {  # of benchmarks/parts.py that the paper has
     "+ label generation": "Label generation",
@@ -147,8 +146,9 @@ def settling(labels: pd.DataFrame, label_bound: float) -> pd.DataFrame:
     """
     rows = []
     for modality, moves in label_movement(labels).set_index("epoch").groupby("modality", sort=False)["moved"]:
-        settled = int(max(moves.index[moves >= SETTLED * label_bound], default=0))
-        rows.append({"modality": modality, "settled": settled, "in_time": settled < moves.index[-1]})
+        settled = settled_after(moves, label_bound)
+        in_time = not np.isnan(settled)
+        rows.append({"modality": modality, "settled": settled if in_time else moves.index[-1], "in_time": in_time})
     return pd.DataFrame(rows)
 
 

@@ -1,6 +1,7 @@
 """A frozen text encoder: text is encoded once, and what is trained reads the states. For sweeps and ablations."""
 
 import hashlib
+import os
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -12,6 +13,7 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from msa_core.data.features import FeatureSet, Ragged, batches
+from msa_core.data.tensors import new_file
 from msa_core.encoders import TextEncoder, load_text_encoder
 from msa_core.precision import fast_products
 
@@ -24,7 +26,7 @@ def freeze_text(data: Mapping[str, FeatureSet], text_encoder: str, cache: Path |
     Args:
         data: splits with token ids.
         text_encoder: a pretrained one, see `load_text_encoder`.
-        cache: the states are kept in `<cache>.text-<key>`, where the key is made from the encoder's weights and the
+        cache: the features' cache; the states are kept beside it, if the folder allows it, in `<cache>.text-<key>`, where the key is made from the encoder's weights and the
             token ids, so that other weights or another text never meet; None: they are not kept.
 
     Returns:
@@ -45,10 +47,9 @@ def freeze_text(data: Mapping[str, FeatureSet], text_encoder: str, cache: Path |
     states = _stored(file)
     if states is None:
         states = {split: _encode(encoder, features) for split, features in data.items()}
-        if file is not None:
-            partial = file.with_name(f".{file.name}.partial")
-            save_file(states, partial)
-            partial.replace(file)
+        if file is not None and cache is not None and os.access(file.parent, os.W_OK):
+            with new_file(file, like=cache) as partial:
+                save_file(states, partial)
     return {
         split: replace(
             features, sequences=features.sequences | {"text": Ragged(states[split], torch.arange(len(features) + 1))}

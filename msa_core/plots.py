@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from msa_core import MODALITIES, SPLITS
 from msa_core.metrics import LOWER_IS_BETTER
 from msa_core.paths import STYLE
-from msa_core.tables import METRIC_TITLES
+from msa_core.tables import METRIC_TITLES, SETTLED
 
 TASK_COLOURS = {"multimodal": "#000000", "text": "#0072B2", "audio": "#D55E00", "vision": "#009E73"}
 plt.style.use(STYLE)
@@ -246,7 +246,7 @@ def label_movement(movement: pd.DataFrame, label_bound: float) -> Figure:
             _line_a_seed(axis, of_variant, measure)
             axis.set(xlabel="epoch", ylabel=name)
             axis.set_ylim(bottom=0)
-        row[0].axhline(0.01 * label_bound, color="0.4", linestyle=":", linewidth=1.2, label="1% of H")
+        row[0].axhline(SETTLED * label_bound, color="0.4", linestyle=":", linewidth=1.2, label="1% of H")
         row[0].set_title(f"{variant}, n = {of_variant['seed'].nunique()} seeds", loc="left")
     _legend_below(figure, axes[0, 0])
     return figure

@@ -131,7 +131,7 @@ def load_run(folder: Path, trained: bool = True) -> tuple[Run, MSAModel, dict[st
         ValueError: its weights are of another model than its settings and this code make.
     """
     run = records.read_run(folder)
-    data = load_dataset(run.config.dataset, run.config.model.text_encoder)
+    data = load_dataset(run.config.dataset, run.config.model.text_encoder, run.config.model.freeze_text)
     set_seed(run.config.seed)
     model, *_ = build(run.config, data["train"])
     if trained:

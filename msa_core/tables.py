@@ -302,6 +302,20 @@ def label_movement(labels: pd.DataFrame) -> pd.DataFrame:
     return pd.concat(frames, ignore_index=True)
 
 
+SETTLED = 0.01  # of H: labels that move by less, on average and per epoch, have settled
+
+
+def settled_after(moved: pd.Series, label_bound: float) -> float:
+    """The epoch after which the mean move stays below 1% of H; nan if it does not by the last epoch.
+
+    Args:
+        moved: of one run and modality, by epoch (`label_movement`).
+        label_bound: H.
+    """
+    moving = moved.index[moved >= SETTLED * label_bound]
+    return np.nan if moved.index[-1] in moving else max(moving, default=0)
+
+
 LABEL_MEASURES = {
     "mae_copy": "MAE of y",
     "mae_best": "MAE, best epoch",
@@ -343,13 +357,11 @@ def label_summary(
             values["mae_difference"] = best["mae"] - copy["mae"]
             measures += [{"modality": modality, "measure": name, "value": value} for name, value in values.items()]
     for modality, moves in label_movement(labels).set_index("epoch").groupby("modality", sort=False):
-        moving = moves.index[moves["moved"] >= 0.01 * label_bound]
-        last = moves.index[-1]
         values = {
             "opposite_best": moves.loc[best_epoch, "opposite"],
             "flips": moves["flipped"].sum(),
-            "moved_last": moves.loc[last, "moved"],
-            "settled": np.nan if last in moving else max(moving, default=0),
+            "moved_last": moves["moved"].iloc[-1],
+            "settled": settled_after(moves["moved"], label_bound),
         }
         measures += [{"modality": modality, "measure": measure, "value": value} for measure, value in values.items()]
     return pd.DataFrame(measures)

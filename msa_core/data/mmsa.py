@@ -4,10 +4,7 @@ import hashlib
 import json
 import logging
 import os
-import shutil
-import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from itertools import chain, pairwise
 from pathlib import Path
 from typing import Any, NoReturn
@@ -21,7 +18,7 @@ from transformers import PreTrainedTokenizerBase
 from msa_core import MODALITIES, SPLITS
 from msa_core.data.features import FeatureSet, Ragged
 from msa_core.data.pickles import PandasStrings, read_pickle
-from msa_core.data.tensors import Streamed, write_tensors
+from msa_core.data.tensors import Streamed, new_file, write_tensors
 
 logger = logging.getLogger(__name__)
 
@@ -298,20 +295,10 @@ def _write_cache(cache: Path, path: Path, label_bound: float) -> None:
         "label_bound": label_bound,
         "replaced_frames": replaced,  # counted while the frames are written
     }
-    with _new_file(cache, like=path) as partial:
+    with new_file(cache, like=path) as partial:
         write_tensors(partial, tensors, lambda: {"msa_core": json.dumps(about)})
     if any(replaced.values()):
         logger.warning("%s: NaN or infinite values replaced by 0, in so many frames: %s", path, replaced)
-
-
-@contextmanager
-def _new_file(final: Path, like: Path) -> Iterator[Path]:
-    """Where to write a file that is to appear at `final`, whole, readable to those who may read `like`."""
-    with tempfile.TemporaryDirectory(dir=final.parent, prefix=f".{final.name}-") as folder:
-        partial = Path(folder) / final.name
-        yield partial
-        shutil.copymode(like, partial)
-        partial.replace(final)
 
 
 def _metadata(cache: Path) -> dict[str, Any]:
@@ -519,7 +506,7 @@ def _cached_tokens(
             for split, ragged in tokens.items()
             for part in _PARTS
         }
-        with _new_file(file, like) as partial:
+        with new_file(file, like) as partial:
             write_tensors(partial, tensors, lambda: {"msa_core": json.dumps(belongs_to)})
     return tokens
 

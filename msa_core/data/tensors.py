@@ -1,7 +1,10 @@
-"""Write a safetensors file piece by piece, so that no tensor need ever be whole in memory."""
+"""Write a safetensors file piece by piece, so that no tensor need ever be whole in memory; any file, all or nothing."""
 
 import json
-from collections.abc import Callable, Iterable, Mapping
+import shutil
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -58,3 +61,13 @@ def write_tensors(path: Path, tensors: Mapping[str, Streamed], metadata: Callabl
                 file.write(np.ascontiguousarray(piece, tensor.dtype).data)
         file.seek(0)
         file.write(reserved.to_bytes(8, "little") + header().ljust(reserved))
+
+
+@contextmanager
+def new_file(final: Path, like: Path) -> Iterator[Path]:
+    """Where to write a file that is to appear at `final`, whole, readable to those who may read `like`."""
+    with tempfile.TemporaryDirectory(dir=final.parent, prefix=f".{final.name}-") as folder:
+        partial = Path(folder) / final.name
+        yield partial
+        shutil.copymode(like, partial)
+        partial.replace(final)
