@@ -26,8 +26,9 @@ def freeze_text(data: Mapping[str, FeatureSet], text_encoder: str, cache: Path |
     Args:
         data: splits with token ids.
         text_encoder: a pretrained one, see `load_text_encoder`.
-        cache: the features' cache; the states are kept beside it, if the folder allows it, in `<cache>.text-<key>`, where the key is made from the encoder's weights and the
-            token ids, so that other weights or another text never meet; None: they are not kept.
+        cache: the features' cache; the states are kept beside it, if the folder allows it, in `<cache>.text-<key>`,
+            where the key is made from the encoder's weights and the token ids, so that other weights or another text
+            never meet; None: they are not kept.
 
     Returns:
         The same splits, each text a sequence of one state, (1, D) float32.
