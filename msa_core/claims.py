@@ -11,7 +11,7 @@ from scipy.stats import chi2
 
 from msa_core import MODALITIES
 from msa_core.comparisons import Interval, compare, holm, mean_interval, seed_interval
-from msa_core.tables import label_movement, settled_after
+from msa_core.tables import SETTLED, label_movement
 
 # A gain in MAE that would interest anybody, as a part of H: 0.01 on [-3, 3]. The best and the third best published MAE
 # on MOSI are 0.0174 apart (reference/published.csv): half of that would hardly change a ranking.
@@ -80,7 +80,7 @@ def claims_table(
     Args:
         metrics, predictions, histories, variances: as the readers of `records` give them.
         gains: of the runs of `paper`, as `label_gains` gives it, with title and seed; None: no true labels.
-        settled: of the runs of `paper`, as `settling` gives it, with title, seed and best_epoch; None: no labels.
+        settled: of the runs of `paper`, as `settling` gives it, with title and seed; None: no labels.
         probes: dataset, variant, seed, modality, factor, r2; None: not measured.
         costs: as benchmarks/parts.py writes them: text_encoder, part, added_percent, low, high, n; None: not measured.
 
@@ -133,23 +133,21 @@ def label_gains(labels: pd.DataFrame, true: pd.DataFrame, epoch: int) -> pd.Data
     return pd.concat(frames, ignore_index=True)
 
 
-def settling(labels: pd.DataFrame, label_bound: float) -> pd.DataFrame:
-    """When one run's generated labels settle.
+def settling(labels: pd.DataFrame, label_bound: float, best_epoch: int) -> pd.DataFrame:
+    """Whether one run's generated labels have settled by its best epoch.
 
     Args:
         labels: `Run.labels`.
         label_bound: H.
+        best_epoch: the run's, chosen by validation MAE.
 
     Returns:
-        A row per modality: settled, the epoch after which the mean absolute move per epoch stays below 1% of H; the
-        last epoch if it does not by then, and in_time False.
+        A row per modality: moved, the largest mean absolute move of an epoch from the best one on; gain, 1% of H less
+        that.
     """
-    rows = []
-    for modality, moves in label_movement(labels).set_index("epoch").groupby("modality", sort=False)["moved"]:
-        settled = settled_after(moves, label_bound)
-        in_time = not np.isnan(settled)
-        rows.append({"modality": modality, "settled": settled if in_time else moves.index[-1], "in_time": in_time})
-    return pd.DataFrame(rows)
+    moves = label_movement(labels)
+    moved = moves[moves["epoch"] >= best_epoch].groupby("modality", sort=False)["moved"].max().reset_index()
+    return moved.assign(gain=SETTLED * label_bound - moved["moved"])
 
 
 def claims_markdown(table: pd.DataFrame) -> str:
@@ -264,12 +262,9 @@ def _settle(settled: pd.DataFrame | None) -> Iterator[dict]:
     if settled is None:
         return
     for (title, modality), runs in settled.groupby(["title", "modality"], sort=False):
-        claim = f"Generated {modality} labels have settled by the best epoch"
-        gain = seed_interval(runs["best_epoch"] - runs["settled"])
-        note = f"settled after epoch {runs['settled'].mean():.1f} on average"
-        if late := (~runs["in_time"]).sum():
-            note += f", or later: {late} of {len(runs)} runs did not, and count with their last epoch"
-        yield _row(3, claim, str(title), "epochs", gain, n_seeds=len(runs), note=note)
+        claim = f"From the best epoch on, generated {modality} labels move by less than {SETTLED:.0%} of H an epoch"
+        note = f"moved by {runs['moved'].mean():.2f}; by less in {(runs['gain'] > 0).sum()} of {len(runs)} runs"
+        yield _row(3, claim, str(title), "label units", seed_interval(runs["gain"]), n_seeds=len(runs), note=note)
 
 
 def _shares(histories: pd.DataFrame) -> Iterator[dict]:
