@@ -73,6 +73,7 @@ def claims_table(
     gains: pd.DataFrame | None = None,
     settled: pd.DataFrame | None = None,
     probes: pd.DataFrame | None = None,
+    crossmodal: pd.DataFrame | None = None,
     costs: pd.DataFrame | None = None,
 ) -> pd.DataFrame:
     """Every question, in the order of the design.
@@ -82,6 +83,7 @@ def claims_table(
         gains: of the runs of `paper`, as `label_gains` gives it, with title and seed; None: no true labels.
         settled: of the runs of `paper`, as `settling` gives it, with title and seed; None: no labels.
         probes: dataset, variant, seed, modality, factor, r2; None: not measured.
+        crossmodal: dataset, variant, seed, source, target, r2; read for data sets without probes; None: not measured.
         costs: as benchmarks/parts.py writes them: text_encoder, part, added_percent, low, high, n; None: not measured.
 
     Returns:
@@ -96,7 +98,7 @@ def claims_table(
     parts = {
         (1, "The paper's alignment lowers test MAE"): _mae(1, predictions, BASELINE, bounds, {"paper": ALIGNMENT}),
         (1, "Another alignment lowers test MAE"): _mae(1, predictions, BASELINE, bounds, each),
-        (2, "The alignment brings shared information into the features"): _information(probes, titles),
+        (2, "The alignment brings shared information into the features"): _information(probes, crossmodal, titles),
         (2, "The alignment shrinks the features"): _shrinking(variances),
         (3, "Generated labels are nearer to the true ones than copies of y"): _nearer(gains, bounds),
         (3, "Generated labels settle"): _settle(settled),
@@ -204,26 +206,38 @@ def _mae(
         yield _row(question, claims[found["variant"]], found["title"], "test MAE", gain, smallest, *counts, p_holm)
 
 
-def _information(probes: pd.DataFrame | None, titles: dict[str, str]) -> Iterator[dict]:
-    """Planted factors in the encodings, with alignment less without: the shared one up, the private ones down."""
-    if probes is None:
+def _information(
+    probes: pd.DataFrame | None, crossmodal: pd.DataFrame | None, titles: dict[str, str]
+) -> Iterator[dict]:
+    """What alignment does to planted factors; where none are known, to how well modalities predict one another."""
+    gains: dict[str, dict[str, pd.Series]] = {}  # data set -> claim -> gain in R2 of each seed
+    for (dataset, modality, factor), gain in _r2_gains(probes, ["dataset", "modality", "factor"]):
+        claims = gains.setdefault(dataset, {})
+        if factor == "shared":
+            claims[f"The alignment raises the shared factor in {modality}"] = gain
+        elif factor == modality:
+            claims[f"The alignment lowers {modality}'s private factor in it"] = -gain
+    factors_known = set(gains)
+    for (dataset, source, target), gain in _r2_gains(crossmodal, ["dataset", "source", "target"]):
+        if dataset not in factors_known:
+            claim = f"The alignment makes {target} easier to predict from {source}"
+            gains.setdefault(dataset, {})[claim] = gain
+    for dataset, claims in gains.items():
+        intervals = [seed_interval(gain) for gain in claims.values()]
+        corrected = holm([interval.p for interval in intervals])
+        for (claim, gain), interval, p_holm in zip(claims.items(), intervals, corrected, strict=True):
+            title = titles.get(dataset, dataset)
+            yield _row(2, claim, title, "R² of a linear map", interval, SMALLEST_R2, len(gain), p_holm=p_holm)
+
+
+def _r2_gains(measured: pd.DataFrame | None, names: list[str]) -> Iterator[tuple[tuple[str, ...], pd.Series]]:
+    """For each combination of the named columns: R2 with alignment less that without, of each seed that has both."""
+    if measured is None:
         return
-    wide = probes.pivot(index=["dataset", "modality", "factor", "seed"], columns="variant", values="r2")
-    if not {"paper", BASELINE} <= set(wide):
-        return
-    raised = (wide["paper"] - wide[BASELINE]).dropna()
-    for dataset, of_data_set in raised.groupby("dataset", sort=False):
-        found = []
-        for (modality, factor), values in of_data_set.groupby(["modality", "factor"], sort=False):
-            if factor == "shared":
-                found.append((f"The alignment raises the shared factor in {modality}", seed_interval(values), values))
-            elif factor == modality:
-                claim = f"The alignment lowers {modality}'s private factor in it"
-                found.append((claim, seed_interval(-values), values))
-        corrected = holm([interval.p for _, interval, _ in found])
-        for (claim, interval, values), p_holm in zip(found, corrected, strict=True):
-            title = titles.get(str(dataset), str(dataset))
-            yield _row(2, claim, title, "R² of a linear probe", interval, SMALLEST_R2, len(values), p_holm=p_holm)
+    wide = measured.pivot(index=[*names, "seed"], columns="variant", values="r2")
+    if {"paper", BASELINE} <= set(wide):
+        gains = (wide["paper"] - wide[BASELINE]).dropna()
+        yield from gains.groupby(names, sort=False)  # type: ignore[misc]  # keys are tuples: there are several names
 
 
 def _shrinking(variances: pd.DataFrame) -> Iterator[dict]:

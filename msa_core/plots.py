@@ -215,7 +215,8 @@ def label_paths(
             if true is not None:
                 target = true.loc[true["id"] == identity, modality]
                 axis.scatter(last * 1.06, target, color=colour, marker="D", s=22, zorder=3, label=f"true {modality}")
-        axis.set_title("\n".join(wrap(shorten(texts[identity], 100), 36)), fontsize=8, loc="left")
+        # Of a dollar sign in a text, or an id, no formula is to be made.
+        axis.set_title("\n".join(wrap(shorten(texts[identity], 100), 36)), fontsize=8, loc="left", parse_math=False)
         axis.set_ylim(-1.05 * label_bound, 1.05 * label_bound)
         axis.xaxis.set_major_locator(MaxNLocator(integer=True))
     for axis in axes[-1]:
@@ -392,7 +393,7 @@ def r2_dots(r2: pd.DataFrame, row: str, column: str) -> Figure:
         axis.scatter(chosen.groupby(place)["r2"].mean(), sorted(set(place)), marker="|", s=110, color="black", zorder=2)
         axis.set_title(f"{in_row} → {in_column}", fontsize=9)
     axes[0, 0].set_ylim(len(variants) - 0.4, -0.6)
-    figure.supxlabel(f"R² on the test split ({row} → {column}; dot: a seed, bar: the mean)", fontsize=10)
+    figure.supxlabel(f"cross-validated R², test split ({row} → {column}; dot: a seed, bar: the mean)", fontsize=10)
     return figure
 
 

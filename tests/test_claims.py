@@ -134,6 +134,28 @@ def test_probes_answer_whether_the_shared_factor_came_in_and_the_private_one_wen
     assert len(found[found["unit"].str.startswith("R²")]) == 2  # another modality's factor is no claim
 
 
+def test_where_no_factor_is_known_one_modality_is_predicted_from_another():
+    rows = [
+        {
+            "dataset": dataset,
+            "variant": variant,
+            "seed": seed,
+            "source": "text",
+            "target": "audio",
+            "r2": r2 + seed / 1e4,
+        }
+        for dataset in ("d", "planted")
+        for variant, r2 in {"paper": 0.3, "no_alignment": 0.1, "untrained": 0.9}.items()
+        for seed in SEEDS
+    ]
+    factors = {"dataset": "planted", "modality": "audio", "factor": "shared", "r2": 0.5}
+    probed = pd.DataFrame([factors | {"variant": v, "seed": s} for v in ("paper", "no_alignment") for s in SEEDS])
+    found = table({"paper": 0.5}, crossmodal=pd.DataFrame(rows), probes=probed)
+    row = about(found, "makes audio easier to predict from text")
+    assert (row["dataset"], row["verdict"], row["n_seeds"]) == ("D", "supported", 5)
+    assert row["estimate"] == pytest.approx(0.2)
+
+
 def test_features_that_shrink_are_told_from_those_that_do_not():
     assert about(table({"paper": 1}, shrunk=2.0), "shrinks the features of audio")["verdict"] == "supported"
     same = about(table({"paper": 1}, shrunk=1.0), "shrinks the features of audio")

@@ -122,11 +122,10 @@ def test_train_and_results_notebooks(tmp_path):
 
     probed = {"dataset": "planted", "modality": "audio", "factor": "shared", "r2": [0.5, 0.6, 0.4, 0.3]}
     variants = {"variant": ["paper", "paper", "no_alignment", "no_alignment"], "seed": [1111, 1113, 1111, 1113]}
-    r2 = tmp_path / "probes.csv"
-    pd.DataFrame(probed | variants).to_csv(r2)
+    pd.DataFrame(probed | variants).to_csv(tmp_path / "t3" / "small-planted-probes.csv")
     done = papermill(
         "10_claims.ipynb", tmp_path / "out10.ipynb",
-        "-p", "runs", runs, "-p", "tables_folder", str(tmp_path / "t3"), "-p", "probes_file", str(r2),
+        "-p", "runs", runs, "-p", "tables_folder", str(tmp_path / "t3"),
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert "Missing runs (1): planted/no_alignment/seed-1112." in (tmp_path / "t3" / "small-claims.md").read_text()
@@ -169,8 +168,8 @@ def read_results(notebook, runs, folder):
 
 def test_covariance_notebook(tiny_runs, tmp_path):
     found, figures = read_results("04_covariance.ipynb", tiny_runs, tmp_path)
-    assert figures == {"small-covariance", "small-spectra", "small-distance"}
-    table = found["small-covariance"].set_index(["variant", "modality", "when", "measure"])
+    assert figures == {"small-planted-covariance", "small-planted-spectra", "small-planted-distance"}
+    table = found["small-planted-covariance"].set_index(["variant", "modality", "when", "measure"])
     runs = [records.read_run(paths.run_folder("planted", "paper", seed, tiny_runs)) for seed in (1111, 1112)]
     traces = [np.trace(run.alignment["audio/covariance/after"]) for run in runs]
     row = table.loc[("paper", "audio", "after", "total variance")]
@@ -183,8 +182,8 @@ def test_covariance_notebook(tiny_runs, tmp_path):
 def test_label_trajectories_notebook(tiny_runs, tmp_path):
     found, figures = read_results("05_label_trajectories.ipynb", tiny_runs, tmp_path)
     names = ("agreement", "distributions", "movement", "paths")
-    assert figures == {f"small-label-{name}" for name in names}
-    table = found["small-labels"].set_index(["variant", "modality", "measure"])["mean"]
+    assert figures == {f"small-planted-label-{name}" for name in names}
+    table = found["small-planted-labels"].set_index(["variant", "modality", "measure"])["mean"]
     assert set(table.index.levels[0]) == {"paper", "no_alignment"}
     runs = [records.read_run(paths.run_folder("planted", "paper", seed, tiny_runs)) for seed in (1111, 1112)]
     last = [run.labels[run.labels["epoch"] == 3] for run in runs]
@@ -197,9 +196,9 @@ def test_label_trajectories_notebook(tiny_runs, tmp_path):
 
 def test_shared_and_private_notebook(tiny_runs, tmp_path):
     found, figures = read_results("06_shared_and_private.ipynb", tiny_runs, tmp_path)
-    assert figures == {"small-probes", "small-crossmodal"}
+    assert figures == {"small-planted-probes", "small-planted-crossmodal"}
     variants = {"untrained", "paper", "no_alignment", "no_label_generation"}
-    probed, crossed = found["small-probes"], found["small-crossmodal"]
+    probed, crossed = found["small-planted-probes"], found["small-planted-crossmodal"]
     assert list(probed.columns) == ["dataset", "variant", "seed", "modality", "factor", "r2"]
     assert list(crossed.columns) == ["dataset", "variant", "seed", "source", "target", "r2"]
     assert len(probed) == len(variants) * 2 * 3 * 4  # seeds, modalities, factors
@@ -208,8 +207,7 @@ def test_shared_and_private_notebook(tiny_runs, tmp_path):
     assert set(probed["factor"]) == {"shared", "text", "audio", "vision"}
     assert (probed["r2"] <= 1).all()
     _, model, data = study.load_run(paths.run_folder("planted", "paper", 1112, tiny_runs))
-    train, test = (encodings(model, data[split]) for split in ("train", "test"))
-    expected = probes.cross_modal(train, test).set_index(["source", "target"])["r2"]
+    expected = probes.cross_modal(encodings(model, data["test"])).set_index(["source", "target"])["r2"]
     rows = crossed.query("variant == 'paper' and seed == 1112").set_index(["source", "target"])["r2"]
     np.testing.assert_allclose(rows[expected.index], expected, rtol=1e-3, atol=1e-5)
 

@@ -107,8 +107,9 @@ def test_label_distributions_show_the_first_the_last_and_the_true():
 
 def test_label_paths_carry_their_text():
     true = pd.DataFrame({"id": list("abc"), "text": [0.0, 1.0, 2.5]})
-    figure = plots.label_paths(followed_labels(), {i: f"said {i}" for i in "abc"}, 3, true, followed=3)
-    assert [axis.get_title(loc="left") for axis in figure.axes] == ["said a", "said b", "said c"]
+    figure = plots.label_paths(followed_labels(), {i: f"said $_{i}$" for i in "abc"}, 3, true, followed=3)
+    assert [axis.get_title(loc="left") for axis in figure.axes] == ["said $_a$", "said $_b$", "said $_c$"]
+    figure.canvas.draw()  # the dollars are no formula's
     y, path = figure.axes[2].lines
     assert set(y.get_ydata()) == {2.0}
     np.testing.assert_allclose(path.get_ydata(), [2.0, 1.9, 1.8, 1.7, 1.6])

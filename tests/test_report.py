@@ -42,7 +42,9 @@ def built(tmp_path_factory):
     text = v4.new_markdown_cell
     one = notebook(folder / "one.ipynb", text("# Is it one?"), "1 + 1", TABLE, text("## Main figure"), FIGURE, WIDE)
     two = notebook(folder / "two.ipynb", text("# Is it two < three?"), text("## Main figure"))
-    subprocess.run([sys.executable, "-m", "papermill", "--no-progress-bar", one, one], check=True, cwd=paths.ROOT)
+    papermill = [sys.executable, "-m", "papermill", "--no-progress-bar"]
+    subprocess.run([*papermill, one, one], check=True, cwd=paths.ROOT)
+    subprocess.run([*papermill, two, two, "-p", "dataset", "planted"], check=True, cwd=paths.ROOT)
     subprocess.run([sys.executable, SCRIPT, one, two, "--output", folder / "new" / "report.html"], check=True)
     return folder / "new" / "report.html"
 
@@ -76,7 +78,12 @@ def test_every_picture_loads_and_is_sharp(page):
 
 def test_the_contents_lead_to_every_heading(page):
     links = page.locator("nav a").evaluate_all("all => all.map(a => [a.textContent, a.getAttribute('href')])")
-    assert [text for text, _ in links] == ["Is it one?", "Main figure", "Is it two < three?", "Main figure"]
+    assert [text for text, _ in links] == [
+        "Is it one?",
+        "Main figure",
+        "Is it two < three? – Planted",
+        "Main figure",
+    ]
     assert [page.locator(target).text_content() for _, target in links] == [text for text, _ in links]
     ids = page.locator("[id]").evaluate_all("all => all.map(e => e.id)")
     assert len(ids) == len(set(ids))

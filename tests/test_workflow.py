@@ -15,9 +15,9 @@ RULES = (
     "claims",
     "results",
     "ablations",
-    "covariance",
-    "label_trajectories",
-    "shared_and_private",
+    "covariance_planted",
+    "label_trajectories_planted",
+    "shared_and_private_planted",
     "efficiency",
     "report",
 )

@@ -14,6 +14,8 @@ from nbformat import NotebookNode
 from pygments.formatters import HtmlFormatter
 from traitlets.config import Config
 
+from msa_core.config import resolve
+
 SHOWN = ["text/html", "text/markdown", "image/svg+xml", "image/png", "image/jpeg", "text/plain"]  # the first there is
 
 
@@ -45,8 +47,12 @@ def read(path: Path) -> NotebookNode:
 
 def section(exporter: HTMLExporter, path: Path) -> BeautifulSoup:
     """The notebook as HTML: headings one level down and with ids of their own, tables in boxes, pictures named."""
-    html, _ = exporter.from_notebook_node(read(path), {"metadata": {"name": path.stem, "path": str(path.parent)}})
+    notebook = read(path)
+    html, _ = exporter.from_notebook_node(notebook, {"metadata": {"name": path.stem, "path": str(path.parent)}})
     soup = BeautifulSoup(html, "html.parser")
+    dataset = notebook.metadata.get("papermill", {}).get("parameters", {}).get("dataset")
+    if dataset and soup.h1:
+        soup.h1.append(f" – {resolve(dataset).dataset.title}")
     for number, heading in enumerate(soup.find_all(["h1", "h2", "h3"])):
         heading.name = f"h{int(heading.name[1]) + 1}"
         heading["id"] = f"{path.stem}-{number}"
