@@ -100,6 +100,7 @@ def claims_table(
         (1, "Another alignment lowers test MAE"): _mae(1, predictions, BASELINE, bounds, each),
         (2, "The alignment brings shared information into the features"): _information(probes, crossmodal, titles),
         (2, "The alignment shrinks the features"): _shrinking(variances),
+        (3, "Label generation brings private information into the features"): _private(probes, titles),
         (3, "Generated labels are nearer to the true ones than copies of y"): _nearer(gains, bounds),
         (3, "Generated labels settle"): _settle(settled),
         (4, ADJUSTMENT): _mae(4, predictions, "no_weight_adjustment", bounds, {"paper": ADJUSTMENT}),
@@ -211,33 +212,49 @@ def _information(
 ) -> Iterator[dict]:
     """What alignment does to planted factors; where none are known, to how well modalities predict one another."""
     gains: dict[str, dict[str, pd.Series]] = {}  # data set -> claim -> gain in R2 of each seed
-    for (dataset, modality, factor), gain in _r2_gains(probes, ["dataset", "modality", "factor"]):
-        claims = gains.setdefault(dataset, {})
+    for (dataset, modality, factor), gain in _r2_gains(probes, ["dataset", "modality", "factor"], BASELINE):
         if factor == "shared":
-            claims[f"The alignment raises the shared factor in {modality}"] = gain
+            gains.setdefault(dataset, {})[f"The alignment raises the shared factor in {modality}"] = gain
         elif factor == modality:
-            claims[f"The alignment lowers {modality}'s private factor in it"] = -gain
+            gains.setdefault(dataset, {})[f"The alignment lowers {modality}'s private factor in it"] = -gain
     factors_known = set(gains)
-    for (dataset, source, target), gain in _r2_gains(crossmodal, ["dataset", "source", "target"]):
+    for (dataset, source, target), gain in _r2_gains(crossmodal, ["dataset", "source", "target"], BASELINE):
         if dataset not in factors_known:
-            claim = f"The alignment makes {target} easier to predict from {source}"
-            gains.setdefault(dataset, {})[claim] = gain
+            gains.setdefault(dataset, {})[f"The alignment makes {target} easier to predict from {source}"] = gain
+    yield from _r2_rows(2, gains, titles)
+
+
+def _private(probes: pd.DataFrame | None, titles: dict[str, str]) -> Iterator[dict]:
+    """What the unimodal tasks on generated labels do to each modality's private factor."""
+    gains: dict[str, dict[str, pd.Series]] = {}
+    for (dataset, modality, factor), gain in _r2_gains(
+        probes, ["dataset", "modality", "factor"], "no_label_generation"
+    ):
+        if factor == modality:
+            gains.setdefault(dataset, {})[f"Label generation raises {modality}'s private factor in it"] = gain
+    yield from _r2_rows(3, gains, titles)
+
+
+def _r2_gains(
+    measured: pd.DataFrame | None, names: list[str], without: str
+) -> Iterator[tuple[tuple[str, ...], pd.Series]]:
+    """For each combination of the named columns: R2 of `paper` less that of a variant, of each seed that has both."""
+    if measured is None:
+        return
+    wide = measured.pivot(index=[*names, "seed"], columns="variant", values="r2")
+    if {"paper", without} <= set(wide):
+        gains = (wide["paper"] - wide[without]).dropna()
+        yield from gains.groupby(names, sort=False)  # type: ignore[misc]  # keys are tuples: there are several names
+
+
+def _r2_rows(question: int, gains: dict[str, dict[str, pd.Series]], titles: dict[str, str]) -> Iterator[dict]:
+    """Holm over the claims of a data set."""
     for dataset, claims in gains.items():
         intervals = [seed_interval(gain) for gain in claims.values()]
         corrected = holm([interval.p for interval in intervals])
         for (claim, gain), interval, p_holm in zip(claims.items(), intervals, corrected, strict=True):
             title = titles.get(dataset, dataset)
-            yield _row(2, claim, title, "R² of a linear map", interval, SMALLEST_R2, len(gain), p_holm=p_holm)
-
-
-def _r2_gains(measured: pd.DataFrame | None, names: list[str]) -> Iterator[tuple[tuple[str, ...], pd.Series]]:
-    """For each combination of the named columns: R2 with alignment less that without, of each seed that has both."""
-    if measured is None:
-        return
-    wide = measured.pivot(index=[*names, "seed"], columns="variant", values="r2")
-    if {"paper", BASELINE} <= set(wide):
-        gains = (wide["paper"] - wide[BASELINE]).dropna()
-        yield from gains.groupby(names, sort=False)  # type: ignore[misc]  # keys are tuples: there are several names
+            yield _row(question, claim, title, "R² of a linear map", interval, SMALLEST_R2, len(gain), p_holm=p_holm)
 
 
 def _shrinking(variances: pd.DataFrame) -> Iterator[dict]:

@@ -120,7 +120,7 @@ def test_probes_answer_whether_the_shared_factor_came_in_and_the_private_one_wen
         {"dataset": "d", "variant": variant, "seed": seed, "modality": "audio", "factor": factor, "r2": r2 + seed / 1e4}
         for (variant, factor), r2 in {
             ("paper", "shared"): 0.6, ("no_alignment", "shared"): 0.4, ("untrained", "shared"): 0.1,
-            ("paper", "audio"): 0.3, ("no_alignment", "audio"): 0.2,
+            ("paper", "audio"): 0.3, ("no_alignment", "audio"): 0.2, ("no_label_generation", "audio"): 0.35,
             ("paper", "vision"): 0.9, ("no_alignment", "vision"): 0.1,
         }.items()
         for seed in SEEDS
@@ -131,7 +131,10 @@ def test_probes_answer_whether_the_shared_factor_came_in_and_the_private_one_wen
     assert shared["estimate"] == pytest.approx(0.2)
     private = about(found, "lowers audio's private factor")
     assert (private["verdict"], round(private["estimate"], 3)) == ("not supported", -0.1)
-    assert len(found[found["unit"].str.startswith("R²")]) == 2  # another modality's factor is no claim
+    generated = about(found, "Label generation raises audio's private factor")
+    assert (generated["question"], generated["verdict"]) == (3, "not supported")
+    assert generated["estimate"] == pytest.approx(-0.05)
+    assert len(found[found["unit"].str.startswith("R²")]) == 3  # another modality's factor is no claim
 
 
 def test_where_no_factor_is_known_one_modality_is_predicted_from_another():
