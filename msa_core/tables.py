@@ -1,6 +1,7 @@
 """One function per table: frames in, frame out, no file access."""
 
 from collections.abc import Mapping
+from itertools import groupby
 
 import numpy as np
 import pandas as pd
@@ -82,9 +83,10 @@ def over_seeds_markdown(table: pd.DataFrame, rows: list[str], column: str, numbe
     """
     spread = table["std"].map(lambda std: "" if pd.isna(std) else f" ± {std:{number}}")
     cells = table["mean"].map(lambda mean: "–" if pd.isna(mean) else f"{mean:{number}}") + spread
+    shown = table.assign(cell=cells, seeds=table["seeds"].map(_ranges))
     index = [*rows, "n", "seeds"]
-    wide = table.assign(cell=cells).pivot(index=index, columns=column, values="cell")
-    in_order = pd.MultiIndex.from_frame(table[index].drop_duplicates())
+    in_order = pd.MultiIndex.from_frame(shown[index].drop_duplicates())
+    wide = shown.pivot(index=index, columns=column, values="cell")
     wide = wide.loc[in_order, table[column].unique()].fillna("").reset_index()
     wide = wide[[*rows, *table[column].unique(), "n", "seeds"]]
     return wide.to_markdown(index=False, disable_numparse=True) + "\n"
@@ -458,7 +460,7 @@ def _main_cells(table: pd.DataFrame) -> pd.DataFrame:
             for metric, mean, std in zip(group["metric"], group["mean"], group["std"], strict=True)
             if pd.notna(metric)
         }
-        last = {"n": group["n"].iloc[0], "Seeds": group["seeds"].iloc[0]} | _missing(group, table)
+        last = {"n": group["n"].iloc[0], "Seeds": _ranges(group["seeds"].iloc[0])} | _missing(group, table)
         rows.append({"Data": title, "Variant": variant, **cells, **last})
     return pd.DataFrame(rows).fillna("")
 
@@ -474,7 +476,7 @@ def _ablation_cells(table: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
                 row[f"{name} {_arrow(found['metric'])}"] = _interval(found["difference"], found["low"], found["high"])
                 row[f"{name}: p (Holm)"] = "" if pd.isna(found["p"]) else f"{found['p']:.3f} ({found['p_holm']:.3f})"
             if group["n_seeds"].any():
-                row |= {"Samples": str(group["n_samples"].iloc[0]), "Seeds": group["seeds"].iloc[0]}
+                row |= {"Samples": str(group["n_samples"].iloc[0]), "Seeds": _ranges(group["seeds"].iloc[0])}
             rows.append(row | _missing(group, table))
         tables.append((str(title), pd.DataFrame(rows).fillna("")))
     return tables
@@ -482,7 +484,16 @@ def _ablation_cells(table: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
 
 def _missing(group: pd.DataFrame, table: pd.DataFrame) -> dict[str, str]:
     """The cell that names missing runs, in tables that lack any."""
-    return {"Missing": group["missing"].iloc[0]} if "missing" in table and table["missing"].any() else {}
+    return {"Missing": _ranges(group["missing"].iloc[0])} if "missing" in table and table["missing"].any() else {}
+
+
+def _ranges(seeds: str) -> str:
+    """Three and more neighbours as a range: "1 2 3 5" -> "1–3 5"."""
+    parts: list[str] = []
+    for _, group in groupby(enumerate(map(int, seeds.split())), lambda place: place[1] - place[0]):
+        run = [str(seed) for _, seed in group]
+        parts += [f"{run[0]}–{run[-1]}"] if len(run) > 2 else run
+    return " ".join(parts)
 
 
 def _interval(estimate: float, low: float, high: float) -> str:

@@ -95,14 +95,14 @@ def test_over_seeds_markdown_keeps_the_order_and_dashes_what_has_no_mean():
             "measure": ["second", "first", "second"],
             "mean": [0.5, np.nan, -0.0001],
             "std": [0.1, np.nan, np.nan],
-            "n": [2, 2, 1],
-            "seeds": ["1 2", "1 2", "1"],
+            "n": [4, 4, 1],
+            "seeds": ["9 10 11 13", "9 10 11 13", "1"],
         }
     )
     lines = tables.over_seeds_markdown(table, ["variant"], "measure").splitlines()
     cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
     assert cells[0] == ["variant", "second", "first", "n", "seeds"]
-    assert cells[2:] == [["z", "0.500 ± 0.100", "–", "2", "1 2"], ["a", "0.000", "", "1", "1"]]
+    assert cells[2:] == [["z", "0.500 ± 0.100", "–", "4", "9–11 13"], ["a", "0.000", "", "1", "1"]]
 
 
 # Two utterances, y = 1 and y = 0; labels of epochs 0 to 3.
