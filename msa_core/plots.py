@@ -24,21 +24,24 @@ from msa_core.tables import METRIC_TITLES, SETTLED
 TASK_COLOURS = {"multimodal": "#000000", "text": "#0072B2", "audio": "#D55E00", "vision": "#009E73"}
 plt.style.use(STYLE)
 InlineBackend.instance().figure_formats = {"retina"}  # in notebooks: the same size, twice the pixels
+MAIN_METRICS = ("mae", "corr", "acc2_non0", "acc2")  # the last one: of scheme "sims", which has no other
 WIDTH = 9.0  # inches: text stays readable when a README shows the picture about 800 pixels wide
 
 
-def main_comparison(metrics: pd.DataFrame, shown: tuple[str, ...] = ("mae", "corr", "acc2_non0")) -> Figure:
+def main_comparison(metrics: pd.DataFrame) -> Figure:
     """Test metrics by variant: a dot a seed, lines join the same seed, a bar marks the mean; a row a data set.
 
     Args:
-        metrics: as `records.read_metrics` gives them.
-        shown: metrics, one column each.
+        metrics: as `records.read_metrics` gives them; of `MAIN_METRICS`, each data set shows those that it has.
     """
     test = metrics[(metrics["split"] == "test") & (metrics["task"] == "multimodal")]
+    test = test[test["metric"].isin(MAIN_METRICS)]
     titles = list(dict.fromkeys(test["title"]))
-    figure, axes = plt.subplots(len(titles), len(shown), figsize=(WIDTH, 3.4 * len(titles)), squeeze=False)
+    columns = test.groupby("title")["metric"].nunique().max()
+    figure, axes = plt.subplots(len(titles), columns, figsize=(WIDTH, 3.4 * len(titles)), squeeze=False)
     for row, title in zip(axes, titles, strict=True):
         of_data_set = test[test["title"] == title]
+        shown = [metric for metric in MAIN_METRICS if metric in set(of_data_set["metric"])]
         variants = list(dict.fromkeys(of_data_set["variant"]))
         for axis, metric in zip(row, shown, strict=True):
             chosen = of_data_set[of_data_set["metric"] == metric]

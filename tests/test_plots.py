@@ -16,7 +16,7 @@ def _close():
 
 
 def test_main_comparison_draws_every_seed_and_the_mean():
-    figure = plots.main_comparison(long({("a", 1): 0.5, ("a", 2): 0.7, ("b", 1): 0.4, ("b", 2): 0.9}), shown=("mae",))
+    figure = plots.main_comparison(long({("a", 1): 0.5, ("a", 2): 0.7, ("b", 1): 0.4, ("b", 2): 0.9}))
     (axis,) = figure.axes
     drawn = [collection.get_offsets()[:, 1].tolist() for collection in axis.collections]
     assert drawn == [pytest.approx([0.5, 0.4]), pytest.approx([0.7, 0.9]), pytest.approx([0.6, 0.65])]
@@ -27,8 +27,15 @@ def test_main_comparison_draws_every_seed_and_the_mean():
 
 def test_main_comparison_has_a_row_for_each_data_set():
     first, second = long({("a", 1): 0.5, ("b", 1): 0.4}), long({("a", 1): 1.5, ("b", 1): 1.4})
-    figure = plots.main_comparison(pd.concat([first, second.assign(title="E", dataset="e")]), shown=("mae",))
+    figure = plots.main_comparison(pd.concat([first, second.assign(title="E", dataset="e")]))
     assert [axis.collections[0].get_offsets()[:, 1].tolist() for axis in figure.axes] == [[0.5, 0.4], [1.5, 1.4]]
+
+
+@pytest.mark.parametrize("metric", ["acc2_non0", "acc2"])
+def test_main_comparison_shows_the_binary_accuracy_that_a_data_set_has(metric):
+    mae = long({("a", 1): 0.5, ("b", 1): 0.4})
+    figure = plots.main_comparison(pd.concat([mae, mae.assign(metric=metric), mae.assign(metric="acc5")]))
+    assert [axis.get_ylabel() for axis in figure.axes] == ["test MAE", f"test {tables.METRIC_TITLES[metric]}"]
 
 
 def test_forest_draws_differences_and_intervals_of_each_data_set():
