@@ -19,7 +19,8 @@ $(READY): requirements.lock pyproject.toml
 	touch $@
 
 study: $(READY) ## train every run of the grid that is not finished, then write tables, figures and the report
-	$(SNAKEMAKE) || { \
+	@plan=$$($(SNAKEMAKE) --dry-run 2>&1) || { echo "$$plan"; exit 1; }  # what cannot be run is refused before a file is touched
+	@$(SNAKEMAKE) || { \
 		echo "something failed, see above; now the finished runs alone: the tables name the missing ones"; \
 		$(SNAKEMAKE) finished_only=true; exit 1; }
 	@echo "results/tables and figures hold the tables and figures of the grid $(GRID), results/report-$(GRID).html all"

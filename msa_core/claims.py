@@ -72,6 +72,7 @@ def claims_table(
     variances: pd.DataFrame,
     gains: pd.DataFrame | None = None,
     settled: pd.DataFrame | None = None,
+    pairs: pd.DataFrame | None = None,
     probes: pd.DataFrame | None = None,
     crossmodal: pd.DataFrame | None = None,
     costs: pd.DataFrame | None = None,
@@ -82,6 +83,7 @@ def claims_table(
         metrics, predictions, histories, variances: as the readers of `records` give them.
         gains: of the runs of `paper`, as `label_gains` gives it, with title and seed; None: no true labels.
         settled: of the runs of `paper`, as `settling` gives it, with title and seed; None: no labels.
+        pairs: `tables.second_order` of the pair that `paper` aligns, with title, variant and seed; None: not measured.
         probes: dataset, variant, seed, modality, factor, r2; None: not measured.
         crossmodal: dataset, variant, seed, source, target, r2; read for data sets without probes; None: not measured.
         costs: as benchmarks/parts.py writes them: text_encoder, part, added_percent, low, high, n; None: not measured.
@@ -99,6 +101,7 @@ def claims_table(
         (1, "The paper's alignment lowers test MAE"): _mae(1, predictions, BASELINE, bounds, {"paper": ALIGNMENT}),
         (1, "Another alignment lowers test MAE"): _mae(1, predictions, BASELINE, bounds, each),
         (2, "The alignment brings shared information into the features"): _information(probes, crossmodal, titles),
+        (2, "The alignment brings its pair nearer to each other"): _nearness(pairs),
         (2, "The alignment shrinks the features"): _shrinking(variances),
         (3, "Label generation brings private information into the features"): _private(probes, titles),
         (3, "Generated labels are nearer to the true ones than copies of y"): _nearer(gains, bounds),
@@ -255,6 +258,19 @@ def _r2_rows(question: int, gains: dict[str, dict[str, pd.Series]], titles: dict
         for (claim, gain), interval, p_holm in zip(claims.items(), intervals, corrected, strict=True):
             title = titles.get(dataset, dataset)
             yield _row(question, claim, title, "R² of a linear map", interval, SMALLEST_R2, len(gain), p_holm=p_holm)
+
+
+def _nearness(pairs: pd.DataFrame | None) -> Iterator[dict]:
+    """The scale-free distance of the aligned pair after training, without alignment less with it."""
+    if pairs is None:
+        return
+    after = pairs[(pairs["when"] == "after") & (pairs["measure"] == "correlation distance")]
+    wide = after.pivot(index=["title", "modality", "seed"], columns="variant", values="value")
+    if {"paper", BASELINE} <= set(wide):
+        nearer = (wide[BASELINE] - wide["paper"]).dropna()
+        for (title, pair), gain in nearer.groupby(["title", "modality"], sort=False):
+            claim = f"The alignment leaves the correlations of {str(pair).replace('-', ' and ')} nearer to each other"
+            yield _row(2, claim, str(title), "correlation distance", seed_interval(gain), n_seeds=len(gain))
 
 
 def _shrinking(variances: pd.DataFrame) -> Iterator[dict]:

@@ -83,10 +83,9 @@ def forest(comparison: pd.DataFrame, reference: str = "paper", metric: str = "ma
     for axis, (title, group) in zip(axes[:, 0], groups, strict=True):
         rows = np.arange(len(group))
         axis.axvline(0, color="0.5", linewidth=1)
-        axis.hlines(rows, group["low"], group["high"], color="0.55", linewidth=1.2, label="95% interval")
-        axis.hlines(
-            rows, group["bootstrap_low"], group["bootstrap_high"], color="C0", linewidth=4, label="95%, plain bootstrap"
-        )
+        bootstrap = group["bootstrap_low"], group["bootstrap_high"]
+        axis.hlines(rows, *bootstrap, color="C0", alpha=0.35, linewidth=7, label="95%, plain bootstrap")
+        axis.hlines(rows, group["low"], group["high"], color="black", linewidth=1.2, label="95% interval")
         axis.scatter(group["difference"], rows, color="black", s=18, zorder=3, label="difference, mean over seeds")
         axis.set_yticks(rows, [f"{name} ({n})" for name, n in zip(group["variant"], group["n_seeds"], strict=True)])
         axis.set_ylim(len(group) - 0.4, -0.6)
@@ -262,7 +261,7 @@ def label_agreement(agreement: pd.DataFrame) -> Figure:
     Args:
         agreement: as `tables.label_agreement` gives it, with variant and seed.
     """
-    names = {"mae": "MAE to the true label (label units)", "corr": "correlation with it"}
+    names = {"mae": "MAE to the true label (label units)", "corr": "correlation with the true label"}
     variants = list(dict.fromkeys(agreement["variant"]))
     figure, axes = plt.subplots(len(variants), 2, figsize=(WIDTH, 3.4 * len(variants)), sharey="col", squeeze=False)
     for row, variant in zip(axes, variants, strict=True):

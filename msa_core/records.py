@@ -266,9 +266,10 @@ def start() -> dict[str, Any]:
     """The part of the provenance that must be taken before a run, while the code on disk is the code that runs.
 
     "started" (UTC; a resumed run counts from its last start), "commit" and whether the tree was "clean" (None outside
-    a git checkout), "code_sha256".
+    a git checkout; tables and figures, which a study rewrites and no run reads, do not count), "code_sha256".
     """
-    commit, changes = _git("rev-parse", "HEAD"), _git("status", "--porcelain")
+    commit = _git("rev-parse", "HEAD")
+    changes = _git("status", "--porcelain", "--", ".", ":!results", ":!figures")
     return {
         "started": pd.Timestamp.now("UTC").isoformat(timespec="seconds"),
         "commit": commit,

@@ -196,6 +196,21 @@ def runs_table(metrics: pd.DataFrame, provenance: pd.DataFrame) -> pd.DataFrame:
     return provenance.merge(wide, on=["dataset", "variant", "seed"], how="left")
 
 
+def sample_errors(predictions: pd.DataFrame) -> pd.DataFrame:
+    """Absolute error of each run on each test sample: with it, anybody can compute an interval of their own.
+
+    Labels and predictions are left out: a data set's labels are not ours to hand on.
+
+    Args:
+        predictions: as `records.read_predictions` gives them.
+
+    Returns:
+        dataset, variant, seed, id, absolute_error (label units, float32).
+    """
+    errors = (predictions["prediction"] - predictions["label"]).abs().astype("float32")
+    return predictions[["dataset", "variant", "seed", "id"]].assign(absolute_error=errors)
+
+
 def runs_markdown(table: pd.DataFrame) -> str:
     """`runs_table` in short: what the runs of a data set have in common, and how long they took."""
     rows = []

@@ -159,6 +159,25 @@ def test_where_no_factor_is_known_one_modality_is_predicted_from_another():
     assert row["estimate"] == pytest.approx(0.2)
 
 
+def test_the_aligned_pair_is_nearer_after_training_or_not():
+    rows = [
+        {"title": "D", "variant": variant, "seed": seed, "modality": "audio-vision", "when": when, "value": value}
+        for variant, when, value in (
+            ("paper", "before", 0.9), ("no_alignment", "before", 0.0),
+            ("paper", "after", 0.1), ("no_alignment", "after", 0.4),
+        )
+        for seed in SEEDS
+    ]  # fmt: skip
+    measured = pd.DataFrame(rows).assign(measure="correlation distance")
+    others = measured.assign(measure="total variance", value=1.0)
+    noise = measured["value"] + measured["seed"] / 100 * (measured["variant"] == "paper")
+    row = about(
+        table({"paper": 1}, pairs=pd.concat([measured.assign(value=noise), others])), "correlations of audio and"
+    )
+    assert (row["question"], row["verdict"], row["n_seeds"]) == (2, "supported", 5)
+    assert row["estimate"] == pytest.approx(0.4 - 0.1 - 0.03)
+
+
 def test_features_that_shrink_are_told_from_those_that_do_not():
     assert about(table({"paper": 1}, shrunk=2.0), "shrinks the features of audio")["verdict"] == "supported"
     same = about(table({"paper": 1}, shrunk=1.0), "shrinks the features of audio")

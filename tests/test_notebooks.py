@@ -103,7 +103,7 @@ def test_train_and_results_notebooks(tmp_path):
     published = {"small-published.csv", "small-published.md"}
     assert {path.name for path in (tmp_path / "t").iterdir()} == {"small.csv", "small.md", "small.tex", *published}
     assert {path.name for path in (tmp_path / "f").iterdir()} == {"small.png", "small.svg"}
-    assert "1111 1112 1113" in (tmp_path / "t" / "small.md").read_text()
+    assert "1111–1113" in (tmp_path / "t" / "small.md").read_text()
 
     shutil.rmtree(paths.run_folder("planted", "no_alignment", 1112, runs))  # the others are looked at all the same
     done = papermill(
@@ -114,6 +114,7 @@ def test_train_and_results_notebooks(tmp_path):
     assert {path.name for path in (tmp_path / "t3").iterdir()} == {
         *(f"small-ablations.{ending}" for ending in ("csv", "md", "tex")),
         *(f"small-runs.{ending}" for ending in ("csv", "md")),
+        "small-errors.parquet",
     }
     assert {path.name for path in (tmp_path / "f3").iterdir()} == {"small-ablations.png", "small-ablations.svg"}
     table = pd.read_csv(tmp_path / "t3" / "small-ablations.csv").query("metric == 'mae'").set_index("variant")

@@ -56,6 +56,13 @@ def test_one_seed_has_no_spread_in_markdown():
     assert "± " not in tables.main_markdown(tables.main_table(long({("paper", 1): 0.5})))
 
 
+def test_sample_errors_hold_no_label():
+    predictions = pd.DataFrame({"dataset": "d", "title": "D", "variant": "v", "seed": 1, "id": ["a", "b"]})
+    errors = tables.sample_errors(predictions.assign(label=[1.0, -2.0], prediction=[0.5, 1.0]))
+    assert list(errors.columns) == ["dataset", "variant", "seed", "id", "absolute_error"]
+    assert errors["absolute_error"].tolist() == [0.5, 3.0]
+
+
 def test_run_table():
     table = tables.run_table(
         {"valid": {"multimodal": {"mae": 1.0}}, "test": {"multimodal": {"mae": 2.0}, "text": {"mae": 3.0}}}

@@ -39,6 +39,12 @@ def planned(folder, *arguments):
     return {row[0]: int(row[1]) for row in rows if len(row) == 2 and row[0] in {"train", *ANALYSES}}
 
 
+def make(folder, *arguments):
+    environment = {**os.environ, "PYTHONPATH": str(folder)}
+    command = ["make", *arguments]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, env=environment, timeout=280)
+
+
 def test_a_fresh_clone_trains_the_whole_grid(checkout):
     assert planned(checkout) == {"train": 9, **ANALYSES}
 
@@ -52,7 +58,8 @@ def test_an_unknown_grid_is_an_error(checkout):
 def test_a_small_study_from_end_to_end_and_what_is_run_again(small_checkout):
     checkout = small_checkout
     study = [{"dataset": "planted", "variants": ["paper", "no_alignment"], "seeds": [1]}]
-    (checkout / "config" / "study.yaml").write_text(yaml.safe_dump({"small": study}))
+    real = [*study, {"dataset": "mosi_text_audio", "variants": ["paper"], "seeds": [1]}]
+    (checkout / "config" / "study.yaml").write_text(yaml.safe_dump({"small": study, "real": real}))
     code, text = snakemake(checkout)
     assert code == 0, text
     table = pd.read_csv(checkout / "results" / "tables" / "small.csv")
@@ -85,8 +92,7 @@ def test_a_small_study_from_end_to_end_and_what_is_run_again(small_checkout):
     (checkout / ".venv").mkdir()  # this environment: nothing is to be set up
     (checkout / ".venv" / "bin").symlink_to(Path(sys.executable).parent)
     (checkout / ".venv" / "ready").touch()
-    environment = {**os.environ, "PYTHONPATH": str(checkout)}
-    done = subprocess.run(["make", "study"], cwd=checkout, capture_output=True, text=True, env=environment, timeout=280)
+    done = make(checkout, "study")
     assert done.returncode != 0
     notebook = checkout / "results" / "notebooks" / "planted" / "no_alignment" / "seed-1.ipynb"
     assert "FloatingPointError" in notebook.read_text()
@@ -99,3 +105,10 @@ def test_a_small_study_from_end_to_end_and_what_is_run_again(small_checkout):
     main = pd.read_csv(tables / "small.csv").set_index("variant")["n"]
     assert (set(main["paper"]), main["no_alignment"]) == ({1}, 0)
     assert "Missing runs (1): planted/no_alignment/seed-1." in (tables / "small-claims.md").read_text()
+
+    # A grid whose data are not there is refused before anything is run, and no table of finished runs takes its place.
+    done = make(checkout, "study", "GRID=real")
+    assert done.returncode != 0
+    assert done.stdout.count("grid real: got no file data/mosi_text_audio.pkl, expected the features of") == 1
+    assert "something failed" not in done.stdout
+    assert list(tables.glob("real*")) == []
