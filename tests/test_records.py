@@ -1,6 +1,7 @@
 """What `study.run` does not show: the refusals and the atomic write itself."""
 
 import json
+import subprocess
 
 import numpy as np
 import pandas as pd
@@ -145,3 +146,18 @@ def test_outside_a_checkout_provenance_says_so_and_does_not_fail(tmp_path, monke
     assert found["clean"] is None
     assert found["threads"] == torch.get_num_threads()
     json.dumps(found)
+
+
+def test_a_rewritten_table_leaves_the_tree_clean_and_a_changed_source_does_not(tmp_path, monkeypatch):
+    for name in ("results/tables/small.md", "figures/small.svg", "msa_core/labels.py"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("first")
+    git = ["git", "-c", "user.name=n", "-c", "user.email=e@example.org"]
+    for arguments in (["init", "-q"], ["add", "."], ["commit", "-qm", "first"]):
+        subprocess.run([*git, *arguments], cwd=tmp_path, check=True)
+    monkeypatch.setattr(records, "ROOT", tmp_path)
+    (tmp_path / "results" / "tables" / "small.md").write_text("second")
+    (tmp_path / "figures" / "new.svg").write_text("new")
+    assert records.start()["clean"] is True
+    (tmp_path / "msa_core" / "new.py").write_text("new")
+    assert records.start()["clean"] is False
