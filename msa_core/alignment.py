@@ -4,11 +4,13 @@ Plug-and-play: everything here takes tensors, or a mapping from modality to tens
 model that made them.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
+
+from msa_core.interfaces import Distance, Gather, Nothing, at_least_float32, own_batch
 
 Pair = tuple[str, str]
 
@@ -41,7 +43,8 @@ def covariance(x: Tensor) -> Tensor:
 def covariance_distance(x: Tensor, z: Tensor) -> Tensor:
     """The paper's alignment loss, ``||C(X) - C(Z)||_F^2 / (4 D^2)``; range [0, inf).
 
-    Unbounded, and zero also when both modalities shrink to a constant: see `correlation_distance`.
+    Unbounded, and zero also when both modalities shrink to a constant: `correlation_distance` of
+    `msa_core.parts.distances` does not depend on scale.
 
     Args:
         x, z: features of two modalities, (B, D) each, of one width D.
@@ -56,125 +59,17 @@ def covariance_distance(x: Tensor, z: Tensor) -> Tensor:
     >>> covariance_distance(x, 2 * x).item()  # variances 2 and 8: (8 - 2)^2 / 4
     9.0
     """
-    _same_width(x, z)
-    return (covariance(x) - covariance(z)).square().sum() / (4 * x.shape[1] ** 2)
+    same_width(x, z)
+    return covariance_gap(covariance(x), covariance(z))
 
 
-def correlation_distance(x: Tensor, z: Tensor, eps: float = 1e-8) -> Tensor:
-    """The same distance between correlation matrices: scale-free, so shrinking the features cannot lower it.
-
-    Ours, not the paper's. Every entry of a difference of correlation matrices is within [-2, 2], hence range [0, 1].
-
-    Args:
-        x, z: features of two modalities, (B, D) each, of one width D.
-        eps: added to each variance before the square root, so that a constant feature has correlation 0.
-
-    Returns:
-        Scalar.
-
-    Raises:
-        ValueError: widths differ, or a batch has fewer than two rows.
-
-    >>> x = torch.tensor([[0.0, 1.0], [2.0, 3.0], [1.0, 5.0]])
-    >>> correlation_distance(x, 10 * x).item() < 1e-10
-    True
-    """
-    _same_width(x, z)
-    return (_correlation(x, eps) - _correlation(z, eps)).square().sum() / (4 * x.shape[1] ** 2)
+def covariance_gap(c_x: Tensor, c_z: Tensor) -> Tensor:
+    """``||C_x - C_z||_F^2 / (4 D^2)`` of two covariance matrices, (D, D) each; scalar."""
+    return (c_x - c_z).square().sum() / (4 * c_x.shape[0] ** 2)
 
 
-def cka_distance(x: Tensor, z: Tensor, eps: float = 1e-8) -> Tensor:
-    """One minus the linear centred kernel alignment (Kornblith et al. 2019).
-
-    ``1 - ||C(X, Z)||_F^2 / (||C(X)||_F ||C(Z)||_F)``, C(X, Z) the cross-covariance; range [0, 1]. With the centred
-    Gram matrices K and L the quotient is <K, L> / (||K||_F ||L||_F): not negative, since both are positive
-    semidefinite, and at most 1 by Cauchy and Schwarz. Unchanged by a rotation or a scale of either modality's
-    features. It is the one distance here that sees which sample is which; on a batch of few samples it is biased
-    downwards, as any features of B samples are alike where B is not far above D.
-
-    Args:
-        x, z: features of two modalities, (B, D) each; the widths may differ.
-        eps: the least value of each norm below the line, in the unit of x squared: constant features are at
-            distance 1 from all.
-
-    Returns:
-        Scalar.
-
-    Raises:
-        ValueError: a batch has fewer than two rows.
-
-    >>> x = torch.tensor([[0.0, 1.0], [2.0, 3.0], [1.0, 5.0]])
-    >>> turned = x @ torch.tensor([[0.0, -1.0], [1.0, 0.0]])
-    >>> abs(cka_distance(x, 10 * turned).item()) < 1e-6
-    True
-    """
-    norm_x, norm_z = (torch.linalg.matrix_norm(covariance(features)).clamp(min=eps) for features in (x, z))
-    cross = (x - x.mean(dim=0)).T @ (z - z.mean(dim=0)) / (x.shape[0] - 1)  # (D_x, D_z)
-    return 1 - cross.square().sum() / (norm_x * norm_z)
-
-
-def cmd_distance(x: Tensor, z: Tensor, moments: int = 5) -> Tensor:
-    """Central moment discrepancy (Zellinger et al. 2017) of the features squashed by tanh; range [0, 2.5].
-
-    ``|mean U - mean V| + sum over k = 2..K of |c_k(U) - c_k(V)|`` with ``U = (1 + tanh X) / 2``, V likewise of Z,
-    ``c_k(U) = mean (U - mean U)^k`` coordinate by coordinate, and |.| the root mean square over the D coordinates.
-    The original takes features of a bounded interval [a, b], divides the k-th term by (b - a)^k and sums over the
-    coordinates: encodings have no bound, hence tanh; its interval brought to [0, 1] makes every divisor 1; and the
-    mean over the coordinates makes the range independent of D. Bounded, since of numbers in [0, 1] the means differ by
-    at most 1, the variances lie in [0, 1/4], and ``|c_k| <= c_2``, of either sign where k is odd: with K = 5 at most
-    1 + 1/4 + 1/2 + 1/4 + 1/2. Compares coordinate by coordinate and sees no covariance between two of them.
-
-    Args:
-        x, z: features of two modalities, (B, D) each, of one width D.
-        moments: K, at least 1; the paper's choice is 5.
-
-    Returns:
-        Scalar.
-
-    Raises:
-        ValueError: widths differ.
-
-    >>> x = torch.tensor([[0.5], [-0.5]])
-    >>> round(cmd_distance(x, 100 * x).item(), 4)  # c_2: 0.0534 and 0.25, c_4 their squares, c_3 and c_5 are 0
-    0.2563
-    """
-    _same_width(x, z)
-    u, v = ((1 + features.tanh()) / 2 for features in (x, z))
-    gaps = [u.mean(dim=0) - v.mean(dim=0)]  # each (D,)
-    u, v = (features - features.mean(dim=0) for features in (u, v))
-    gaps += [u.pow(k).mean(dim=0) - v.pow(k).mean(dim=0) for k in range(2, moments + 1)]
-    return torch.linalg.vector_norm(torch.stack(gaps), dim=1).sum() / x.shape[1] ** 0.5
-
-
-def mean_and_covariance_distance(x: Tensor, z: Tensor) -> Tensor:
-    """The paper's distance, which no shift changes, and one of the means: ``+ ||mean X - mean Z||^2 / (4 D)``.
-
-    Ours. The scale follows the paper's: ``||.||_F^2 / (4 D^2)`` is a quarter of the mean squared difference of the
-    D^2 entries, the term added here a quarter of that of the D means. Range [0, inf).
-
-    Args:
-        x, z: features of two modalities, (B, D) each, of one width D.
-
-    Returns:
-        Scalar.
-
-    Raises:
-        ValueError: widths differ, or a batch has fewer than two rows.
-
-    >>> x = torch.tensor([[0.0], [2.0]])
-    >>> mean_and_covariance_distance(x, 2 * x).item()  # variances 2 and 8, means 1 and 2: (8 - 2)^2 / 4 + 1 / 4
-    9.25
-    """
-    return covariance_distance(x, z) + (x.mean(dim=0) - z.mean(dim=0)).square().mean() / 4
-
-
-def _correlation(x: Tensor, eps: float) -> Tensor:
-    cov = covariance(x)
-    scale = (cov.diagonal() + eps).rsqrt()
-    return scale[:, None] * cov * scale[None, :]
-
-
-def _same_width(x: Tensor, z: Tensor) -> None:
+def same_width(x: Tensor, z: Tensor) -> None:
+    """Raise a `ValueError` if two modalities' features differ in width."""
     if x.shape[-1] != z.shape[-1]:
         raise ValueError(
             f"alignment: got features of widths {x.shape[-1]} and {z.shape[-1]}, expected one width; "
@@ -182,18 +77,8 @@ def _same_width(x: Tensor, z: Tensor) -> None:
         )
 
 
-DISTANCES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
-    "covariance": covariance_distance,
-    "correlation": correlation_distance,
-    "cka": cka_distance,
-    "cmd": cmd_distance,
-    "mean_and_covariance": mean_and_covariance_distance,
-}
-BOUNDED_DISTANCES = ("correlation", "cka", "cmd")  # those that a negative weight may push up without end in sight
-
-
 class AlignmentOutput(NamedTuple):
-    """Weighted total (scalar) and each pair's distance before weighting (scalar, detached)."""
+    """Weighted total (scalar) and each measured pair's distance before weighting (scalar, detached)."""
 
     total: Tensor
     pairs: dict[Pair, Tensor]
@@ -207,40 +92,36 @@ class AlignmentLoss(nn.Module):
     and not trained. Computed in float32 or wider, whatever autocast says.
 
     Args:
-        pairs: weight of each pair of modalities; a plain iterable of pairs gives each the weight 1.
-        distance: a key of `DISTANCES`; "covariance" is the paper's.
+        pairs: weight of each pair of modalities, written ("audio", "vision") or "audio-vision"; a plain iterable of
+            pairs gives each the weight 1.
+        distance: "covariance", the paper's, or a function of two tensors, such as one of `msa_core.parts.distances`.
         feature_dims: width of each modality's features. Needed only where widths differ.
         common_width: width to which a learned linear map (no bias: a covariance does not see one) takes every
             modality of a weighted pair whose width is another. Needed only where widths differ.
+        gather: makes the whole batch of one process's part of it.
 
     Raises:
-        ValueError: unknown distance, a modality paired with itself, a pair named twice, a negative weight on an
-            unbounded distance (training would diverge), unequal widths without `common_width`.
+        ValueError: unknown distance, a modality paired with itself, a pair named twice, a negative weight on a
+            distance that is not marked as bounded (training would diverge), `common_width` without `feature_dims`.
 
     >>> features = {"audio": torch.tensor([[0.0], [2.0]]), "vision": torch.tensor([[0.0], [4.0]])}
-    >>> output = AlignmentLoss({("audio", "vision"): 0.5})(features)
+    >>> output = AlignmentLoss({"audio-vision": 0.5})(features)
     >>> output.total.item(), output.pairs["audio", "vision"].item()
     (4.5, 9.0)
     """
 
     def __init__(
         self,
-        pairs: Mapping[Pair, float] | Iterable[Pair],
-        distance: str = "covariance",
+        pairs: Mapping[Pair | str, float] | Iterable[Pair | str],
+        distance: Distance | str = "covariance",
         feature_dims: Mapping[str, int] | None = None,
         common_width: int | None = None,
+        gather: Gather = own_batch,
     ) -> None:
         super().__init__()
         self.pairs = _checked_pairs(pairs)
-        if distance not in DISTANCES:
-            raise ValueError(f"AlignmentLoss: got distance {distance!r}, expected one of {sorted(DISTANCES)}")
-        for pair, weight in self.pairs.items():
-            if weight < 0 and distance not in BOUNDED_DISTANCES:
-                raise ValueError(
-                    f"AlignmentLoss: got weight {weight} for {pair} on the unbounded distance {distance!r}, which "
-                    f"a negative weight drives to infinity; use a bounded one: {', '.join(BOUNDED_DISTANCES)}"
-                )
-        self.distance = DISTANCES[distance]
+        self.distance = _checked_distance(distance, self.pairs)
+        self.gather = gather
         self.projections = nn.ModuleDict()
         if common_width is not None:
             if feature_dims is None:
@@ -251,24 +132,30 @@ class AlignmentLoss(nn.Module):
                 if feature_dims[modality] != common_width:
                     self.projections[modality] = nn.Linear(feature_dims[modality], common_width, bias=False)
 
-    def forward(self, features: Mapping[str, Tensor]) -> AlignmentOutput:
+    def forward(self, features: Mapping[str, Tensor], present: Mapping[str, Tensor] = Nothing) -> AlignmentOutput:
         """Align a batch.
 
         Args:
             features: modality -> (B, D), B at least 2.
+            present: modality -> (B,) bool; a pair is aligned on the samples that have both of its modalities, and
+                left out, of the total and of the measured pairs, where these are fewer than two.
 
         Raises:
             ValueError: a modality of a pair is missing, a batch of 1, unequal widths without a projection.
         """
-        missing = {modality for pair in self.pairs for modality in pair} - set(features)
-        if missing:
+        if missing := {modality for pair in self.pairs for modality in pair} - set(features):
             raise ValueError(f"AlignmentLoss: got features of {sorted(features)}, expected also {sorted(missing)}")
         first = next(iter(features.values()))
         total = torch.zeros((), device=first.device)
         values = {}
         with torch.autocast(first.device.type, enabled=False):
             for pair, weight in self.pairs.items():
-                x, z = (_at_least_float32(features[modality]) for modality in pair)
+                x, z = (at_least_float32(self.gather(features[modality])) for modality in pair)
+                if masks := [self.gather(present[modality]) for modality in pair if modality in present]:
+                    both = torch.stack(masks).all(dim=0)
+                    x, z = x[both], z[both]
+                    if len(x) < 2:
+                        continue
                 if weight == 0:
                     values[pair] = self.distance(x.detach(), z.detach())
                     continue
@@ -281,17 +168,36 @@ class AlignmentLoss(nn.Module):
         return self.projections[modality](x) if modality in self.projections else x
 
 
-def _at_least_float32(x: Tensor) -> Tensor:
-    return x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
+def _checked_pairs(pairs: Mapping[Pair | str, float] | Iterable[Pair | str]) -> dict[Pair, float]:
+    items = pairs.items() if isinstance(pairs, Mapping) else [(pair, 1.0) for pair in pairs]
+    checked: dict[Pair, float] = {}
+    for name, weight in items:
+        first, *others = name.split("-") if isinstance(name, str) else name
+        if len(others) != 1 or first == others[0]:
+            raise ValueError(
+                f"AlignmentLoss: got the pair {name!r}, expected two different modalities, such as 'audio-vision'"
+            )
+        if {first, others[0]} in map(set, checked):
+            raise ValueError(f"AlignmentLoss: got the pair {name!r} twice, expected each pair once")
+        checked[first, others[0]] = float(weight)
+    return checked
 
 
-def _checked_pairs(pairs: Mapping[Pair, float] | Iterable[Pair]) -> dict[Pair, float]:
-    items = list(pairs.items()) if isinstance(pairs, Mapping) else [(pair, 1.0) for pair in pairs]
-    seen: set[frozenset[str]] = set()
-    for (first, second), _ in items:
-        if first == second:
-            raise ValueError(f"AlignmentLoss: got the pair ({first}, {second}), expected two different modalities")
-        if frozenset((first, second)) in seen:
-            raise ValueError(f"AlignmentLoss: got the pair ({first}, {second}) twice, expected each pair once")
-        seen.add(frozenset((first, second)))
-    return {(first, second): float(weight) for (first, second), weight in items}
+BOUNDED = "correlation_distance, cka_distance, cmd_distance"
+
+
+def _checked_distance(distance: Distance | str, pairs: Mapping[Pair, float]) -> Distance:
+    if isinstance(distance, str) and distance != "covariance":
+        raise ValueError(
+            f"AlignmentLoss: got distance {distance!r}, expected 'covariance' or a function of two tensors, such as "
+            "one of msa_core.parts.distances"
+        )
+    function = covariance_distance if isinstance(distance, str) else distance
+    for pair, weight in pairs.items():
+        if weight < 0 and not getattr(function, "bounded", False):
+            raise ValueError(
+                f"AlignmentLoss: got weight {weight} for {pair} on the unbounded distance "
+                f"{getattr(function, '__name__', function)!r}, which a negative weight drives to infinity; "
+                f"use a bounded one of msa_core.parts.distances: {BOUNDED}"
+            )
+    return function

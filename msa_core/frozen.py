@@ -20,47 +20,53 @@ from msa_core.precision import fast_products
 BATCH_SIZE = 64
 
 
-def freeze_text(data: Mapping[str, FeatureSet], text_encoder: str, cache: Path | None = None) -> dict[str, FeatureSet]:
-    """Put the encoder's state of the first token in the place of each text.
+def freeze_text(
+    data: Mapping[str, FeatureSet], text_encoder: str, cache: Path | None = None, every_token: bool = False
+) -> dict[str, FeatureSet]:
+    """Put the encoder's states in the place of each text.
 
     Args:
         data: splits with token ids.
         text_encoder: a pretrained one, see `load_text_encoder`.
         cache: the features' cache; the states are kept beside it, if the folder allows it, in `<cache>.text-<key>`,
-            where the key is made from the encoder's weights and the token ids, so that other weights or another text
-            never meet; None: they are not kept.
+            where the key is made from the encoder's weights, the token ids and `every_token`, so that other weights or
+            another text never meet; None: they are not kept.
+        every_token: True: the state of each token; False: that of the first token alone.
 
     Returns:
-        The same splits, each text a sequence of one state, (1, D) float32.
+        The same splits, each text a sequence of states, (T, D) or (1, D) float32.
 
     Raises:
         ValueError: the data have no text, or the encoder is untrained.
     """
     if "text" not in data["train"].modalities:
-        raise ValueError("model.freeze_text: got data without text, expected text; leave it false")
+        raise ValueError("text.frozen: got true for data without text, expected text; leave it false")
     if text_encoder == "tiny":
         raise ValueError(
-            "model.freeze_text: got the text encoder 'tiny', which is untrained, expected a pretrained one; "
-            "set model.text_encoder, or leave freeze_text false"
+            "text.frozen: got true for the text encoder 'tiny', which is untrained, expected a pretrained one; "
+            "set text.encoder, or leave text.frozen false"
         )
     encoder = load_text_encoder(text_encoder).eval()
-    file = None if cache is None else cache.with_name(f"{cache.name}.text-{_key(encoder, data)}")
+    lengths = {split: features.sequences["text"].lengths for split, features in data.items()}
+    if not every_token:
+        lengths = {split: each.clamp(max=1) for split, each in lengths.items()}
+    file = None if cache is None else cache.with_name(f"{cache.name}.text-{_key(encoder, data, every_token)}")
     states = _stored(file)
     if states is None:
-        states = {split: _encode(encoder, features) for split, features in data.items()}
+        states = {split: _encode(encoder, features, lengths[split]) for split, features in data.items()}
         if file is not None and cache is not None and os.access(file.parent, os.W_OK):
             with new_file(file, like=cache) as partial:
                 save_file(states, partial)
     return {
         split: replace(
-            features, sequences=features.sequences | {"text": Ragged(states[split], torch.arange(len(features) + 1))}
+            features, sequences=features.sequences | {"text": Ragged.from_lengths(states[split], lengths[split])}
         )
         for split, features in data.items()
     }
 
 
-def _key(encoder: TextEncoder, data: Mapping[str, FeatureSet]) -> str:
-    digest = hashlib.sha256()
+def _key(encoder: TextEncoder, data: Mapping[str, FeatureSet], every_token: bool) -> str:
+    digest = hashlib.sha256(b"every token" if every_token else b"first token")
     tensors = dict(encoder.state_dict())
     for split, features in data.items():
         tensors |= {f"{split}/values": features.sequences["text"].values, f"{split}/offsets": features.lengths("text")}
@@ -81,12 +87,14 @@ def _stored(file: Path | None) -> dict[str, Tensor] | None:
 
 @torch.no_grad()
 @fast_products()
-def _encode(encoder: TextEncoder, features: FeatureSet) -> Tensor:
-    """(N, D), in the order of the split."""
+def _encode(encoder: TextEncoder, features: FeatureSet, lengths: Tensor) -> Tensor:
+    """The first `lengths` states of each text, end to end in the order of the split, (sum of lengths, D)."""
     device = "cuda" if torch.cuda.is_available() else "cpu"
     encoder.to(device)
     texts = replace(features, sequences={"text": features.sequences["text"]}, scaling={})
-    states = torch.empty(len(features), encoder.width)
+    states: list[Tensor] = [torch.empty(0, encoder.states_width)] * len(features)
     for batch in tqdm(list(batches(texts, BATCH_SIZE)), desc=f"text of {features.split}", unit="batch"):
-        states[batch.index] = encoder(batch.sequences["text"].to(device), batch.lengths["text"]).float().cpu()
-    return states
+        encoded = encoder.states(batch.sequences["text"].to(device), batch.lengths["text"]).float().cpu()
+        for place, state in zip(batch.index.tolist(), encoded, strict=True):
+            states[place] = state[: lengths[place]].clone()
+    return torch.cat(states)

@@ -1,14 +1,39 @@
 """Self-supervised generation of unimodal labels: the private-information part (after Self-MM, arXiv 2102.04830)."""
 
 from collections.abc import Mapping
+from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
+
+from msa_core.interfaces import Gather, LabelSource, Nothing, own_batch
 
 EPS = 1e-8  # guards both divisions, as in the Self-MM release
 
 
-class UnimodalLabelGenerator(nn.Module):
+class FixedLabels(LabelSource):
+    """Labels that training does not change: copies of y, or the data's own unimodal labels.
+
+    Args:
+        labels: task -> (N,); "multimodal" is required.
+
+    >>> labels = FixedLabels({"multimodal": torch.tensor([1.0, -1.0])})
+    >>> labels.labels("multimodal", torch.tensor([1]))
+    tensor([-1.])
+    """
+
+    def __init__(self, labels: Mapping[str, Tensor]) -> None:
+        super().__init__()
+        self.tasks = tuple(labels)
+        for task, values in labels.items():
+            self.register_buffer(f"{task}_labels", values)
+
+    def labels(self, task: str, index: Tensor) -> Tensor:
+        """See `LabelSource.labels`."""
+        return self.get_buffer(f"{task}_labels")[index]
+
+
+class UnimodalLabelGenerator(LabelSource):
     """Keeps, for every training sample, its latest features and a generated label per modality.
 
     With d_pos and d_neg a feature's distances to the mean feature of the samples labelled above and below zero,
@@ -19,9 +44,11 @@ class UnimodalLabelGenerator(nn.Module):
     The release recomputes every centre over all N samples at each step. Here the centres are running sums (in
     float64, so that they do not drift), which give the same numbers at a cost per step of O(B), whatever N is.
     As in the release, features not stored yet count as zeros; no label is generated before epoch 2, by which time
-    a loop that shows every sample in every epoch has stored them all.
+    a loop that shows every sample in every epoch has stored them all. A sample that lacks a modality keeps that
+    modality's label, and is left out of that modality's centres.
 
-    All state is buffers, so a checkpoint carries it.
+    All state is buffers, so a checkpoint carries it. A cast of the module makes labels and features no narrower than
+    float32 and leaves the sums in float64.
 
     Args:
         num_samples: N, the number of training samples.
@@ -29,6 +56,7 @@ class UnimodalLabelGenerator(nn.Module):
         label_bound: H, the largest absolute label (3 for MOSI and MOSEI, 1 for CH-SIMS).
         exclude_zero: True: a sample labelled 0 is in neither class (MMSA); False: it is positive (Self-MM release).
         distance: "l2", the Euclidean distance (the release), or "squared", its square over sqrt(D) (the Self-MM paper).
+        gather: makes the whole batch of one process's part of it.
 
     Raises:
         ValueError: no "multimodal" among the features, an unknown distance, a bound that is not positive.
@@ -46,6 +74,8 @@ class UnimodalLabelGenerator(nn.Module):
     [0.0, 1.2222]
     """
 
+    fixed = False
+
     def __init__(
         self,
         num_samples: int,
@@ -53,6 +83,7 @@ class UnimodalLabelGenerator(nn.Module):
         label_bound: float,
         exclude_zero: bool = True,
         distance: str = "l2",
+        gather: Gather = own_batch,
     ) -> None:
         super().__init__()
         if "multimodal" not in feature_dims:
@@ -67,11 +98,13 @@ class UnimodalLabelGenerator(nn.Module):
         self.label_bound = label_bound
         self.exclude_zero = exclude_zero
         self.distance = distance
+        self.gather = gather
         self.tasks = tuple(feature_dims)
         self.modalities = tuple(task for task in self.tasks if task != "multimodal")
         for task, width in feature_dims.items():
             self.register_buffer(f"{task}_labels", torch.zeros(num_samples))
             self.register_buffer(f"{task}_features", torch.zeros(num_samples, width))
+            self.register_buffer(f"{task}_present", torch.ones(num_samples, dtype=torch.bool))
             # Row 0: samples labelled positive, row 1: negative.
             self.register_buffer(f"{task}_sums", torch.zeros(2, width, dtype=torch.float64))
             # Until `initialise` says otherwise, every label is 0: positive where zeros are not excluded.
@@ -96,7 +129,8 @@ class UnimodalLabelGenerator(nn.Module):
                 f"{index[outside][0].item()}, expected a finite one within ±{self.label_bound}"
             )
         for task in self.tasks:
-            self._move(task, index, self._stored(task, "features")[index], labels.float())
+            present = self._stored(task, "present")[index]
+            self._move(task, index, self._stored(task, "features")[index], labels, present)
 
     def labels(self, task: str, index: Tensor) -> Tensor:
         """Labels of the samples `index` as they stand: "multimodal" gives the human ones.
@@ -111,7 +145,9 @@ class UnimodalLabelGenerator(nn.Module):
         return self._stored(task, "labels")[index]
 
     @torch.no_grad()
-    def update(self, features: Mapping[str, Tensor], index: Tensor, epoch: int) -> None:
+    def update(
+        self, features: Mapping[str, Tensor], index: Tensor, epoch: int, present: Mapping[str, Tensor] = Nothing
+    ) -> None:
         """One step, in the order of the release: labels (with the centres as they stand), features, centres.
 
         Where a class that a distance needs is empty, that modality's labels stay as they are.
@@ -120,20 +156,22 @@ class UnimodalLabelGenerator(nn.Module):
             features: "multimodal" and each modality -> (B, D), all that the generator was built with.
             index: sample numbers within 0..N-1, (B,), none twice.
             epoch: counted from 1; labels move from epoch 2 on.
+            present: modality -> (B,) bool; a modality left out is there in every sample.
 
         Raises:
             ValueError: a repeated or unknown index, a missing task, a wrong shape, an epoch below 1.
         """
+        features = {task: self.gather(feature) for task, feature in features.items()}
+        index = self.gather(index)
+        everyone = torch.ones(len(index), dtype=torch.bool, device=index.device)
+        rows = {task: self.gather(present[task]) if task in present else everyone for task in self.tasks}
         self._check_index(index)
-        if epoch < 1:
-            raise ValueError(f"UnimodalLabelGenerator.update: got epoch {epoch}, expected 1 or more")
-        for task in self.tasks:
-            expected = (len(index), self._stored(task, "features").shape[1])
-            got = tuple(features[task].shape) if task in features else None
-            if got != expected:
-                raise ValueError(
-                    f"UnimodalLabelGenerator.update: got {got} for features of {task!r}, expected {expected}"
-                )
+        check_update(
+            "UnimodalLabelGenerator.update",
+            features,
+            {task: (len(index), self._stored(task, "features").shape[1]) for task in self.tasks},
+            epoch,
+        )
         new_labels = {task: self.labels(task, index) for task in self.tasks}
         if epoch > 1:
             y = new_labels["multimodal"]
@@ -143,32 +181,43 @@ class UnimodalLabelGenerator(nn.Module):
                 a_s, classes_s = self._relative_distance(modality, features[modality])
                 target = y * a_s / (2 * a_m_guarded) + (y + a_s - a_m) / 2
                 target = target.clamp(-self.label_bound, self.label_bound)
-                moved = (epoch - 1) / (epoch + 1) * new_labels[modality] + 2 / (epoch + 1) * target
-                new_labels[modality] = torch.where(classes_m & classes_s, moved, new_labels[modality])
+                moved = running_average(new_labels[modality], target, epoch)
+                moves = rows[modality] & classes_m & classes_s
+                new_labels[modality] = torch.where(moves, moved, new_labels[modality])
         for task in self.tasks:
-            self._move(task, index, features[task].float(), new_labels[task])
+            self._move(task, index, features[task], new_labels[task], rows[task])
 
     def _relative_distance(self, task: str, x: Tensor) -> tuple[Tensor, Tensor]:
         """`a` of each sample, (B,), and whether both classes have members, a scalar."""
-        counts = self._stored(task, "counts")
-        centres = (self._stored(task, "sums") / counts.clamp(min=1)[:, None]).float()  # (2, D)
-        distances = torch.linalg.vector_norm(x.float()[:, None] - centres, dim=-1)  # (B, 2)
+        counts, dtype = self._stored(task, "counts"), self._stored(task, "features").dtype
+        centres = (self._stored(task, "sums") / counts.clamp(min=1)[:, None]).to(dtype)  # (2, D)
+        distances = torch.linalg.vector_norm(x.to(dtype)[:, None] - centres, dim=-1)  # (B, 2)
         if self.distance == "squared":
             distances = distances.square() / x.shape[1] ** 0.5
         d_pos, d_neg = distances.unbind(dim=1)
         return (d_neg - d_pos) / (d_pos + EPS), (counts > 0).all()
 
-    def _move(self, task: str, index: Tensor, features: Tensor, labels: Tensor) -> None:
+    def _move(self, task: str, index: Tensor, features: Tensor, labels: Tensor, present: Tensor) -> None:
         """Store features and labels of some samples, and move their share of the class sums along."""
-        for sign, x, y in (
-            (-1, self._stored(task, "features")[index], self.labels(task, index)),
-            (1, features, labels),
-        ):
-            member = torch.stack([y > 0 if self.exclude_zero else y >= 0, y < 0]).double()  # (2, B)
-            self._stored(task, "sums").add_(member @ x.double(), alpha=sign)
-            self._stored(task, "counts").add_(member.sum(dim=1), alpha=sign)
-        self._stored(task, "features")[index] = features
-        self._stored(task, "labels")[index] = labels
+        stored = {what: self._stored(task, what) for what in ("features", "labels", "present")}
+        new = {"features": features, "labels": labels, "present": present}
+        new = {what: values.to(stored[what].dtype) for what, values in new.items()}
+        for sign, of in ((-1, {what: values[index] for what, values in stored.items()}), (1, new)):
+            y = of["labels"]
+            member = torch.stack([y > 0 if self.exclude_zero else y >= 0, y < 0]) & of["present"]  # (2, B)
+            self._stored(task, "sums").add_(member.double() @ of["features"].double(), alpha=sign)
+            self._stored(task, "counts").add_(member.double().sum(dim=1), alpha=sign)
+        for what, values in new.items():
+            stored[what][index] = values
+
+    def _apply(self, fn: Any, recurse: bool = True) -> "UnimodalLabelGenerator":
+        """What `.to`, `.double`, `.bfloat16` and others call: a cast never narrows the state."""
+
+        def moved(buffer: Tensor) -> Tensor:
+            cast = fn(buffer)
+            return cast if cast.itemsize >= buffer.itemsize else buffer.to(cast.device)
+
+        return super()._apply(moved, recurse)
 
     def _stored(self, task: str, what: str) -> Tensor:
         if task not in self.tasks:
@@ -187,3 +236,20 @@ class UnimodalLabelGenerator(nn.Module):
                 f"UnimodalLabelGenerator: got sample {int(values[counts > 1][0])} twice in one batch, "
                 "expected each sample at most once"
             )
+
+
+def running_average(label: Tensor, target: Tensor, epoch: int) -> Tensor:
+    """``(i-1)/(i+1) * y_s(i-1) + 2/(i+1) * y_s'``, the label after epoch i (Self-MM, section 3.3)."""
+    return (epoch - 1) / (epoch + 1) * label + 2 / (epoch + 1) * target
+
+
+def check_update(
+    caller: str, features: Mapping[str, Tensor], shapes: Mapping[str, tuple[int, int]], epoch: int
+) -> None:
+    """Raise a `ValueError` that names the first task whose features are missing or of another shape, or the epoch."""
+    if epoch < 1:
+        raise ValueError(f"{caller}: got epoch {epoch}, expected 1 or more")
+    for task, shape in shapes.items():
+        actual = tuple(features[task].shape) if task in features else None
+        if actual != shape:
+            raise ValueError(f"{caller}: got {actual} for features of {task!r}, expected {shape}")

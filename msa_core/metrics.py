@@ -5,7 +5,6 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from sklearn.metrics import accuracy_score, f1_score
 
 Scheme = Literal["mosi", "sims"]
 METRICS: dict[str, tuple[str, ...]] = {
@@ -83,8 +82,8 @@ def _sims(pred: NDArray, true: NDArray) -> dict[str, float]:
     acc2, f1 = _binary(bins(pred, [0.0]), bins(true, [0.0]))
     return {
         "acc2": acc2,
-        "acc3": accuracy_score(bins(true, [-0.1, 0.1]), bins(pred, [-0.1, 0.1])),
-        "acc5": accuracy_score(bins(true, [-0.7, -0.1, 0.1, 0.7]), bins(pred, [-0.7, -0.1, 0.1, 0.7])),
+        "acc3": _accuracy(bins(pred, [-0.1, 0.1]), bins(true, [-0.1, 0.1])),
+        "acc5": _accuracy(bins(pred, [-0.7, -0.1, 0.1, 0.7]), bins(true, [-0.7, -0.1, 0.1, 0.7])),
         "f1": f1,
         "mae": float(np.abs(pred - true).mean(dtype=np.float64)),
         "corr": _correlation(pred.astype(np.float64), true.astype(np.float64)),
@@ -92,12 +91,22 @@ def _sims(pred: NDArray, true: NDArray) -> dict[str, float]:
 
 
 def _binary(pred: NDArray, true: NDArray) -> tuple[float, float]:
-    return accuracy_score(true, pred), float(f1_score(true, pred, average="weighted"))
+    """Accuracy, and the F1 of each class weighted by its true count; a class is either value of two."""
+    scores, counts = [], []
+    for label in (0, 1):
+        hits = np.sum((pred == label) & (true == label))
+        predicted_count, true_count = np.sum(pred == label), np.sum(true == label)
+        scores.append(2 * hits / max(predicted_count + true_count, 1))
+        counts.append(true_count)
+    return _accuracy(pred, true), float(np.average(scores, weights=counts))
+
+
+def _accuracy(pred: NDArray, true: NDArray) -> float:
+    return float((pred == true).mean())
 
 
 def _rounded_accuracy(pred: NDArray, true: NDArray, bound: int) -> float:
-    rounded_pred, rounded_true = (np.round(np.clip(values, -bound, bound)) for values in (pred, true))
-    return float((rounded_pred == rounded_true).mean())
+    return _accuracy(*(np.round(np.clip(values, -bound, bound)) for values in (pred, true)))
 
 
 def _correlation(pred: NDArray, true: NDArray) -> float:

@@ -1,28 +1,14 @@
-"""The model: encoders shared by all tasks, one fusion, one head a task (hard parameter sharing)."""
+"""The paper's model: encoders shared by all tasks, one fusion, one head a task (hard parameter sharing)."""
 
 from collections.abc import Mapping
-from typing import NamedTuple, cast
 
+import torch
 from torch import Tensor, nn
 
-from msa_core.config import ModelConfig
-from msa_core.data.features import Batch, FeatureSet
-from msa_core.encoders import FrameEncoder, FrozenText, TextEncoder, load_text_encoder
-from msa_core.fusion import Concatenation
+from msa_core.data.features import Batch
+from msa_core.interfaces import Model, MSAOutput
 
-
-class MSAOutput(NamedTuple):
-    """What the model says of B samples, each a mapping by task or modality.
-
-    Attributes:
-        predictions: "multimodal" and each modality with a unimodal task -> sentiment on the labels' scale, (B,).
-        features: the same tasks -> the feature that the prediction is made from (F_m and F*_s), (B, D).
-        encodings: each modality -> its encoder's output, which fusion and alignment take, (B, D).
-    """
-
-    predictions: dict[str, Tensor]
-    features: dict[str, Tensor]
-    encodings: dict[str, Tensor]
+__all__ = ["Head", "MSAModel", "MSAOutput", "Projection"]
 
 
 class Projection(nn.Module):
@@ -52,13 +38,16 @@ class Head(nn.Module):
         return self.out(self.hidden(feature).relu()).squeeze(-1)
 
 
-class MSAModel(nn.Module):
+class MSAModel(Model):
     """Composed of its parts; knows nothing of losses, labels or data sets.
 
+    A sample that lacks a modality has a learned vector in the place of its encoding (zero before training).
+
     Args:
-        encoders: modality -> module taking (sequence, lengths), giving (B, D).
-        fusion: module taking a mapping modality -> (B, D), giving the multimodal feature.
-        projections: modality -> module giving that modality's own feature; those without one have no unimodal task.
+        encoders: modality -> module taking (sequence, lengths), giving (B, D), with its `width` D.
+        fusion: module taking a mapping modality -> (B, D), giving the multimodal feature, with its `width`.
+        projections: modality -> module giving that modality's own feature, with its `width`; those without one have
+            no unimodal task.
         heads: "multimodal" and each modality in `projections` -> module giving (B,).
     """
 
@@ -79,61 +68,33 @@ class MSAModel(nn.Module):
         self.fusion = fusion
         self.projections = nn.ModuleDict(projections)
         self.heads = nn.ModuleDict(heads)
+        self.tasks = tuple(heads)
+        self.encoding_widths = {modality: encoder.width for modality, encoder in encoders.items()}  # type: ignore[misc]
+        self.feature_widths = {task: part.width for task, part in {"multimodal": fusion, **projections}.items()}  # type: ignore[misc]
+        self.absent = nn.ParameterDict(
+            {modality: nn.Parameter(torch.zeros(width)) for modality, width in self.encoding_widths.items()}
+        )
 
-    @property
-    def tasks(self) -> tuple[str, ...]:
-        """What the model predicts: "multimodal", then each modality with a unimodal task."""
-        return tuple(self.heads)
-
-    @property
-    def encoding_widths(self) -> dict[str, int]:
-        """Modality -> width of its encoding."""
-        return {modality: cast(int, encoder.width) for modality, encoder in self.encoders.items()}
-
-    @property
-    def feature_widths(self) -> dict[str, int]:
-        """Task -> width of its feature."""
-        parts = {"multimodal": self.fusion, **self.projections}
-        return {task: cast(int, part.width) for task, part in parts.items()}
+    def parameter_groups(self) -> dict[str, list[nn.Parameter]]:
+        """Each encoder's parameters, in the group of its modality."""
+        return {modality: list(encoder.parameters()) for modality, encoder in self.encoders.items()}
 
     def forward(self, batch: Batch) -> MSAOutput:
         """Predict B samples."""
-        encodings = {
-            modality: encoder(batch.sequences[modality], batch.lengths[modality])
-            for modality, encoder in self.encoders.items()
-        }
+        encodings = {modality: self._encoding(modality, batch) for modality in self.encoders}
         features = {"multimodal": self.fusion(encodings)}
         features |= {modality: project(encodings[modality]) for modality, project in self.projections.items()}
         predictions = {task: head(features[task]) for task, head in self.heads.items()}
-        return MSAOutput(predictions, features, encodings)
+        return MSAOutput(predictions, features, encodings, present=batch.present)
 
-
-def build_model(config: ModelConfig, features: FeatureSet, unimodal_tasks: bool = True) -> MSAModel:
-    """The paper's model for the modalities that the data have.
-
-    Args:
-        config: widths and dropouts.
-        features: the train split: says which modalities there are, how wide their frames, and which tokens' embeddings
-            are trained.
-        unimodal_tasks: False: the multimodal task alone.
-    """
-    encoders: dict[str, TextEncoder | FrozenText | FrameEncoder] = {}
-    for modality, ragged in features.sequences.items():
-        if modality == "text" and config.freeze_text:
-            encoders[modality] = FrozenText(ragged.values.shape[1])
-        elif modality == "text":
-            encoders[modality] = load_text_encoder(config.text_encoder, ragged.values.unique())
-        else:
-            part = config.audio if modality == "audio" else config.vision
-            encoders[modality] = FrameEncoder(ragged.values.shape[1], part.hidden, part.width, part.dropout)
-    widths = {modality: encoder.width for modality, encoder in encoders.items()}
-    fusion = Concatenation(widths, config.fusion.width, config.fusion.dropout)
-    projections = {
-        modality: Projection(width, part.width, part.dropout)
-        for modality, width in widths.items()
-        if unimodal_tasks
-        for part in [getattr(config.unimodal, modality)]
-    }
-    heads = {"multimodal": Head(fusion.width)}
-    heads |= {modality: Head(projection.width) for modality, projection in projections.items()}
-    return MSAModel(encoders, fusion, projections, heads)
+    def _encoding(self, modality: str, batch: Batch) -> Tensor:
+        """(B, D): the encoder's, and the learned vector where a sample lacks the modality."""
+        encoder, sequence, lengths = self.encoders[modality], batch.sequences[modality], batch.lengths[modality]
+        present = batch.present.get(modality)
+        if present is None:
+            return encoder(sequence, lengths)
+        encoding = self.absent[modality].expand(len(batch), -1)
+        if not (lengths > 0).any():
+            return encoding
+        real = encoder(sequence[present], lengths[lengths > 0])
+        return encoding.to(real.dtype).index_put((present,), real)

@@ -5,11 +5,13 @@ from collections.abc import Mapping
 from torch import Tensor, nn
 
 from msa_core.alignment import AlignmentLoss
-from msa_core.model import MSAOutput
+from msa_core.interfaces import MSAOutput, at_least_float32
 
 
 class MultiTaskLoss(nn.Module):
     """``L = mean|yhat_m - y| + sum_s mean(W_s |yhat_s - y_s|) + L_shared``, with ``W_s = tanh|y_s - y|``.
+
+    Each unimodal mean is over the samples that have the modality.
 
     Args:
         alignment: the shared-information loss, or None to do without.
@@ -30,19 +32,24 @@ class MultiTaskLoss(nn.Module):
             labels: "multimodal" -> y, (B,), and one y_s, (B,), for each modality the model predicts.
 
         Returns:
-            "total" (scalar, to be minimised); each task's term under its name ("multimodal", "text", ...); each
-            pair's unweighted distance under "alignment_<modality>_<modality>" (detached).
+            "total" (scalar, to be minimised); each task's term under its name ("multimodal", "text", ...); the
+            model's own terms; each pair's unweighted distance under "alignment_<modality>_<modality>" (detached).
         """
         y = labels["multimodal"]
         terms: dict[str, Tensor] = {}
         for task, prediction in output.predictions.items():
-            error = (prediction.float() - labels[task]).abs()  # (B,)
+            error = (at_least_float32(prediction) - labels[task]).abs()  # (B,)
             if task != "multimodal" and self.weight_adjustment:
                 error = (labels[task] - y).abs().tanh() * error
-            terms[task] = error.mean()
+            if task in output.present:
+                rows = output.present[task]
+                terms[task] = (error * rows).sum() / rows.sum().clamp(min=1)
+            else:
+                terms[task] = error.mean()
+        terms |= output.losses
         total = sum(terms.values(), start=y.new_zeros(()))
         if self.alignment is not None:
-            shared = self.alignment(output.encodings)
+            shared = self.alignment(output.encodings, output.present)
             total = total + shared.total
             terms |= {f"alignment_{first}_{second}": value for (first, second), value in shared.pairs.items()}
         return terms | {"total": total}

@@ -2,11 +2,11 @@
 
 import math
 import time
+from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -20,10 +20,8 @@ from tqdm.auto import tqdm
 
 from msa_core.config import GroupsConfig, TrainingConfig
 from msa_core.data.features import Batch, FeatureSet, batches, number_of_batches
-from msa_core.labels import UnimodalLabelGenerator
+from msa_core.interfaces import LabelSource, Model, Parts, at_least_float32
 from msa_core.metrics import regression_metrics
-from msa_core.model import MSAModel
-from msa_core.objective import MultiTaskLoss
 from msa_core.precision import fast_products
 
 EVALUATION_BATCH_SIZE = 64
@@ -65,43 +63,26 @@ class TrainingLoop:
     Runs on a CUDA GPU if there is one, else on the CPU. The order of samples depends on `seed` and the epoch alone.
 
     Args:
-        model: trained in place.
-        objective: its learned parts (linear maps of the alignment) are trained along.
+        parts: the model, trained in place; the objective, whose learned parts (linear maps of the alignment) are
+            trained along; and the source of the train split's labels.
         train: the split.
         config: batches, optimizer, precision.
-        generator: of unimodal labels; None: they stay what they are.
-        unimodal_labels: modality -> labels of the train split, (N,), for its unimodal task without a generator; a
-            modality left out is trained on copies of y.
         seed: of the order of samples.
     """
 
-    def __init__(
-        self,
-        model: MSAModel,
-        objective: MultiTaskLoss,
-        train: FeatureSet,
-        config: TrainingConfig,
-        generator: UnimodalLabelGenerator | None = None,
-        unimodal_labels: Mapping[str, Tensor] = MappingProxyType({}),
-        seed: int = 1111,
-    ) -> None:
+    def __init__(self, parts: Parts, train: FeatureSet, config: TrainingConfig, seed: int = 1111) -> None:
         AcceleratorState._reset_state(reset_partial_state=True)  # else the first loop of a process sets all later ones'
         self.accelerator = Accelerator(cpu=not torch.cuda.is_available(), mixed_precision=config.precision)
-        device = self.accelerator.device
-        optimizer = torch.optim.Adam(_parameter_groups(model, objective, config.groups), fused=True)
-        self.model, self.objective, self.optimizer = self.accelerator.prepare(model, objective, optimizer)
-        self.train, self.config, self.generator, self.seed = train, config, generator, seed
-        self.fixed: dict[str, Tensor] = {}  # task -> labels, where nothing generates them
-        if generator is None:
-            self.fixed = {task: unimodal_labels.get(task, train.labels).to(device) for task in model.tasks}
-        else:
-            generator.to(device).initialise(torch.arange(len(train), device=device), train.labels.to(device))
+        groups = _parameter_groups(parts.model, parts.objective, config.groups)
+        optimizer = torch.optim.Adam(groups, fused=True)
+        self.model, self.objective, self.optimizer = self.accelerator.prepare(parts.model, parts.objective, optimizer)
+        self.labels = parts.labels.to(self.accelerator.device)
+        self.train, self.config, self.seed = train, config, seed
 
     @property
     def parts(self) -> dict[str, Any]:
         """What has a state, by name."""
-        parts = {"model": self.model, "objective": self.objective, "optimizer": self.optimizer}
-        return parts if self.generator is None else parts | {"generator": self.generator}
+        return {"model": self.model, "objective": self.objective, "labels": self.labels, "optimizer": self.optimizer}
 
     def steps(self, epoch: int) -> Iterator[tuple[int, dict[str, Tensor]]]:
         """One pass over the split, `epoch` counted from 1; each batch's size and loss terms, once it is trained on.
@@ -131,30 +112,23 @@ class TrainingLoop:
                 yield len(batch), terms
 
     def _backward(self, batch: Batch, samples: int, epoch: int) -> dict[str, Tensor]:
-        """Add the gradients of one batch of a step of so many samples, and generate its labels anew."""
+        """Add the gradients of one batch of a step of so many samples, and update its labels."""
         output = self.model(batch)
-        if self.generator is None:
-            labels = {task: self.fixed[task][batch.index] for task in output.predictions}
-        else:
-            labels = {task: self.generator.labels(task, batch.index) for task in output.predictions}
+        labels = {task: self.labels.labels(task, batch.index) for task in output.predictions}
         terms = self.objective(output, labels)
         # Each sample weighs the same in a step, also in a last one of fewer batches than the others.
         self.accelerator.backward(terms["total"] * (len(batch) / samples))
-        if self.generator is not None:
-            features = {task: feature.detach() for task, feature in output.features.items()}
-            self.generator.update(features, batch.index, epoch)
+        features = {task: feature.detach() for task, feature in output.features.items()}
+        self.labels.update(features, batch.index, epoch, output.present)
         return {name: value.detach() for name, value in terms.items()}
 
 
 @fast_products()
 def fit(
-    model: MSAModel,
-    objective: MultiTaskLoss,
+    parts: Parts,
     train: FeatureSet,
     valid: FeatureSet,
     config: TrainingConfig,
-    generator: UnimodalLabelGenerator | None = None,
-    unimodal_labels: Mapping[str, Tensor] = MappingProxyType({}),
     scheme: str = "mosi",
     seed: int = 1111,
     state_file: Path | None = None,
@@ -164,7 +138,7 @@ def fit(
     Seed torch before building the model for a run that repeats bit by bit.
 
     Args:
-        model, objective, train, config, generator, unimodal_labels, seed: see `TrainingLoop`.
+        parts, train, config, seed: see `TrainingLoop`.
         valid: the split that selects; a third one is not taken.
         scheme: of the validation metrics, see `msa_core.metrics`.
         state_file: written about every `config.state_every` seconds; training goes on from one that is there.
@@ -172,52 +146,54 @@ def fit(
     Raises:
         FloatingPointError: a loss term is not finite (names term, epoch and batch), or a prediction on valid.
     """
-    loop = TrainingLoop(model, objective, train, config, generator, unimodal_labels, seed)
-    model = loop.model
+    loop = TrainingLoop(parts, train, config, seed)
     progress = _load_state(state_file, loop.parts) if state_file and state_file.is_file() else _Progress()
-    if generator is not None and not progress.trajectories:
-        progress.trajectories.append(_labels(generator, train, epoch=0))
+    if not progress.trajectories:
+        progress.trajectories += _trajectory(loop.labels, train, epoch=0)
 
     steps = number_of_batches(train, config.batch_size)
     saved = time.perf_counter()
     with tqdm(total=config.max_epochs * steps, initial=progress.epoch * steps, unit="batch") as bar:
         while progress.epoch < config.max_epochs and progress.epoch - progress.best_epoch < config.patience:
-            started = time.perf_counter()
             progress.epoch += 1
             bar.set_description(f"epoch {progress.epoch}")
-            terms = _train_epoch(loop, progress.epoch, bar)
-            found = evaluate(model, valid, scheme)["multimodal"]
-            row = {"epoch": progress.epoch, **terms}
-            row |= {f"learning_rate_{group['name']}": group["lr"] for group in loop.optimizer.param_groups}
-            row |= {"seconds": time.perf_counter() - started}
-            progress.history.append(row | {f"valid_{metric}": value for metric, value in found.items()})
-            if generator is not None:
-                progress.trajectories.append(_labels(generator, train, progress.epoch))
-            if found["mae"] < progress.best_mae:
-                progress.best_mae, progress.best_epoch = found["mae"], progress.epoch
-                progress.best_weights = {name: value.detach().clone() for name, value in model.state_dict().items()}
-            bar.set_postfix({"valid MAE": f"{found['mae']:.4f}", "best": f"{progress.best_mae:.4f}"})
+            mae = _epoch(loop, valid, scheme, progress, bar)
+            bar.set_postfix({"valid MAE": f"{mae:.4f}", "best": f"{progress.best_mae:.4f}"})
             if state_file and time.perf_counter() - saved >= config.state_every:
                 _save_state(state_file, loop.parts, progress)
                 saved = time.perf_counter()
         bar.total = bar.n  # stopped early: the bar is full all the same
-    model.load_state_dict(progress.best_weights)
-    loop.accelerator.unwrap_model(model, keep_fp32_wrapper=False)
-    return Fit(
-        pd.DataFrame(progress.history),
-        _trajectory_frame(progress.trajectories, train.ids),
-        progress.best_epoch,
-    )
+    loop.model.load_state_dict(progress.best_weights)
+    loop.accelerator.unwrap_model(loop.model, keep_fp32_wrapper=False)
+    trajectories = _trajectory_frame(progress.trajectories, train.ids)
+    return Fit(pd.DataFrame(progress.history), trajectories, progress.best_epoch)
+
+
+def _epoch(loop: TrainingLoop, valid: FeatureSet, scheme: str, progress: _Progress, bar: tqdm) -> float:
+    """Train one epoch and write it into `progress`; the validation MAE."""
+    started = time.perf_counter()
+    row: dict[str, float] = {"epoch": progress.epoch, **_train_epoch(loop, progress.epoch, bar)}
+    metrics = evaluate(loop.model, valid, scheme)["multimodal"]
+    row |= {f"learning_rate_{group['name']}": group["lr"] for group in loop.optimizer.param_groups}
+    row |= {"seconds": time.perf_counter() - started}
+    progress.history.append(row | {f"valid_{metric}": value for metric, value in metrics.items()})
+    progress.trajectories += _trajectory(loop.labels, loop.train, progress.epoch)
+    if metrics["mae"] < progress.best_mae:
+        progress.best_mae, progress.best_epoch = metrics["mae"], progress.epoch
+        progress.best_weights = {name: value.detach().clone() for name, value in loop.model.state_dict().items()}
+    return metrics["mae"]
 
 
 def _train_epoch(loop: TrainingLoop, epoch: int, bar: tqdm) -> dict[str, float]:
-    """One pass over the train split; each loss term's mean over its samples."""
+    """One pass over the train split; each loss term's mean over the samples of the batches that have it."""
     sums: dict[str, Tensor] = {}
+    counts: dict[str, int] = defaultdict(int)
     for samples, terms in loop.steps(epoch):
         for name, value in terms.items():
             sums[name] = sums.get(name, 0) + value * samples
+            counts[name] += samples
         bar.update()
-    return {f"loss_{name}": value.item() / len(loop.train) for name, value in sums.items()}
+    return {f"loss_{name}": value.item() / counts[name] for name, value in sums.items()}
 
 
 def _windows(items: Iterator[Batch], size: int) -> Iterator[list[Batch]]:
@@ -240,12 +216,12 @@ def _refuse_infinite(batch_terms: list[dict[str, Tensor]], epoch: int, last: int
     )
 
 
-def _parameter_groups(model: MSAModel, objective: MultiTaskLoss, groups: GroupsConfig) -> list[dict[str, Any]]:
-    """Each encoder's parameters and the rest, once with weight decay and once (biases, norms) without."""
+def _parameter_groups(model: Model, objective: nn.Module, groups: GroupsConfig) -> list[dict[str, Any]]:
+    """The model's groups and the rest, each once with weight decay and once (biases, norms) without."""
     members: dict[str, list[nn.Parameter]] = {name: [] for name in type(groups).model_fields}
-    for name, parameter in [*model.named_parameters(), *objective.named_parameters()]:
-        first, second, *_ = name.split(".")
-        members[second if first == "encoders" else "rest"].append(parameter)
+    group_of = {id(p): group for group, parameters in model.parameter_groups().items() for p in parameters}
+    for parameter in [*model.parameters(), *objective.parameters()]:
+        members[group_of.get(id(parameter), "rest")].append(parameter)
     split = []
     for name, parameters in members.items():
         settings = getattr(groups, name)
@@ -258,9 +234,12 @@ def _parameter_groups(model: MSAModel, objective: MultiTaskLoss, groups: GroupsC
     return split
 
 
-def _labels(generator: UnimodalLabelGenerator, train: FeatureSet, epoch: int) -> dict[str, Tensor]:
-    index = torch.arange(len(train), device=generator.labels("multimodal", torch.tensor([0])).device)
-    return {"epoch": torch.tensor(epoch)} | {task: generator.labels(task, index).cpu() for task in generator.tasks}
+def _trajectory(labels: LabelSource, train: FeatureSet, epoch: int) -> list[dict[str, Tensor]]:
+    """The labels at the end of an epoch; nothing where they are fixed."""
+    if labels.fixed:
+        return []
+    index = torch.arange(len(train), device=next(labels.buffers()).device)
+    return [{"epoch": torch.tensor(epoch)} | {task: labels.labels(task, index).cpu() for task in labels.tasks}]
 
 
 def _trajectory_frame(epochs: list[dict[str, Tensor]], ids: list[str]) -> pd.DataFrame:
@@ -301,30 +280,21 @@ def _load_state(file: Path, parts: Mapping[str, Any]) -> _Progress:
 # --- using a trained model ------------------------------------------------------------------------------------------
 
 
-@torch.no_grad()
-def predict(model: MSAModel, features: FeatureSet) -> dict[str, NDArray]:
+def predict(model: Model, features: FeatureSet) -> dict[str, NDArray]:
     """Each task's predictions, (N,) float32, in the order of the split.
 
     Raises:
         FloatingPointError: a prediction is not finite; names task and split.
     """
-    predictions = _run(model, features, lambda output: output.predictions)
-    for task, values in predictions.items():
-        if not np.isfinite(values).all():
-            raise FloatingPointError(
-                f"predictions of {task} on {features.split} are not finite: the weights have diverged; "
-                "lower the learning rate"
-            )
-    return predictions
+    return infer(model, features, "predictions")["predictions"]
 
 
-@torch.no_grad()
-def encodings(model: MSAModel, features: FeatureSet) -> dict[str, NDArray]:
+def encodings(model: Model, features: FeatureSet) -> dict[str, NDArray]:
     """Each modality's encoding, (N, D) float32, in the order of the split: what the alignment acts on."""
-    return _run(model, features, lambda output: output.encodings)
+    return infer(model, features, "encodings")["encodings"]
 
 
-def evaluate(model: MSAModel, features: FeatureSet, scheme: str) -> dict[str, dict[str, float]]:
+def evaluate(model: Model, features: FeatureSet, scheme: str) -> dict[str, dict[str, float]]:
     """Each task's metrics against the human multimodal label.
 
     Args:
@@ -332,19 +302,45 @@ def evaluate(model: MSAModel, features: FeatureSet, scheme: str) -> dict[str, di
         features: one split.
         scheme: see `msa_core.metrics.regression_metrics`.
     """
+    return task_metrics(predict(model, features), features, scheme)
+
+
+def task_metrics(predictions: Mapping[str, NDArray], features: FeatureSet, scheme: str) -> dict[str, dict[str, float]]:
+    """The same from predictions that are made."""
     true = features.labels.numpy()
-    return {task: regression_metrics(pred, true, scheme) for task, pred in predict(model, features).items()}
+    return {task: regression_metrics(pred, true, scheme) for task, pred in predictions.items()}
 
 
+@torch.no_grad()
 @fast_products()
-def _run(model: MSAModel, features: FeatureSet, chosen: Any) -> dict[str, NDArray]:
+def infer(model: Model, features: FeatureSet, *fields: str) -> dict[str, dict[str, NDArray]]:
+    """Some fields of the model's output ("predictions", "encodings", ...) for a whole split, in one pass.
+
+    Returns:
+        Field -> task or modality -> (N, ...) float32, in the order of the split.
+
+    Raises:
+        FloatingPointError: a prediction is not finite; names task and split.
+    """
     model.eval()
     device = next(model.parameters()).device
-    pieces: dict[str, list[Tensor]] = {}
+    pieces: dict[str, dict[str, list[Tensor]]] = {name: defaultdict(list) for name in fields}
     index = []
     for batch in batches(features, EVALUATION_BATCH_SIZE):
         index.append(batch.index)
-        for name, value in chosen(model(batch.to(device))).items():
-            pieces.setdefault(name, []).append(value.float().cpu())
+        output = model(batch.to(device))
+        for name in fields:
+            for part, values in getattr(output, name).items():
+                pieces[name][part].append(at_least_float32(values).cpu())
     order = np.argsort(torch.cat(index).numpy())
-    return {name: torch.cat(values).numpy()[order] for name, values in pieces.items()}
+    arrays = {
+        name: {part: torch.cat(values).numpy()[order] for part, values in parts.items()}
+        for name, parts in pieces.items()
+    }
+    for task, predictions in arrays.get("predictions", {}).items():
+        if not np.isfinite(predictions).all():
+            raise FloatingPointError(
+                f"predictions of {task} on {features.split} are not finite: the weights have diverged; "
+                "lower the learning rate"
+            )
+    return arrays

@@ -1,0 +1,206 @@
+"""The one place that builds: a run's data and its trained parts, from settings told apart by their `kind`.
+
+A new part is a class, its settings (`msa_core.config`), and its case here.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+
+from msa_core.alignment import AlignmentLoss, covariance_distance
+from msa_core.config import RunConfig
+from msa_core.config import model as models
+from msa_core.config import objective as objectives
+from msa_core.data import FeatureSet, load_features, planted_features, require_file
+from msa_core.encoders import FrameEncoder, FrozenText, TextEncoder, load_text_encoder, load_tokenizer
+from msa_core.frozen import freeze_text
+from msa_core.fusion import Concatenation
+from msa_core.interfaces import Distance, LabelSource, Model, Parts
+from msa_core.labels import FixedLabels, UnimodalLabelGenerator
+from msa_core.model import Head, MSAModel, Projection
+from msa_core.objective import MultiTaskLoss
+from msa_core.parts import distances
+from msa_core.paths import from_root
+
+
+def dataset(config: RunConfig) -> dict[str, FeatureSet]:
+    """The three splits: text in the tokens of the run's encoder, or in its states if that is frozen; some samples
+    without a modality, where `dataset.missing` says so.
+
+    Raises:
+        FileNotFoundError: no such feature file.
+        ValueError: see `load_features` and `planted_features`.
+    """
+    settings = config.dataset
+    path = None if settings.features is None else from_root(settings.features)
+    if path is not None:
+        require_file(path)  # before a tokenizer is fetched for it
+    tokenizer = load_tokenizer(config.text.encoder)
+    cache = None
+    if path is None:
+        data = planted_features(**settings.planted.model_dump(), max_tokens=settings.max_tokens, tokenizer=tokenizer)
+    else:
+        folder = path.parent if settings.cache_folder is None else from_root(settings.cache_folder)
+        cache = folder / f"{path.name}.cache"
+        data = load_features(
+            path,
+            tokenizer=tokenizer,
+            label_bound=settings.label_bound,
+            standardise=settings.standardise,
+            max_frames=settings.max_frames,
+            max_tokens=settings.max_tokens,
+            cache_folder=folder,
+        )
+    if config.text.frozen:
+        data = freeze_text(data, config.text.encoder, cache, config.model.reads_every_token)
+    for split, shares in settings.missing.items():
+        for modality, share in shares.items():
+            data[split] = data[split].dropping(modality, share, config.seed)
+    return data
+
+
+def parts(config: RunConfig, train: FeatureSet) -> Parts:
+    """Model, objective and label source of one run; random weights come from torch's seed.
+
+    Args:
+        config: the run's settings.
+        train: the split that is trained on: says which modalities there are, how wide their frames are, and which
+            tokens' embeddings are trained.
+    """
+    made = model(config, train)
+    objective = MultiTaskLoss(alignment(config, made.encoding_widths), config.objective.weight_adjustment)
+    return Parts(made, objective, labels(config, train, made))
+
+
+def model(config: RunConfig, train: FeatureSet) -> Model:
+    """The model alone."""
+    match config.model:
+        case models.SharedEncodersConfig() as settings:
+            encoders = {modality: encoder(config, modality, train) for modality in train.modalities}
+            widths = {modality: part.width for modality, part in encoders.items()}
+            joined = fusion(settings.fusion, widths)
+            own = projections(config, widths, settings.unimodal)
+            heads = {task: Head(part.width) for task, part in {"multimodal": joined, **own}.items()}
+            return MSAModel(encoders, joined, own, heads)
+
+
+def encoder(config: RunConfig, modality: str, train: FeatureSet) -> TextEncoder | FrozenText | FrameEncoder:
+    """One modality's encoder of the paper's model."""
+    if modality == "text":
+        return text_encoder(config, train)
+    settings = getattr(config.model, modality)
+    frame_width = train.sequences[modality].values.shape[1]
+    return FrameEncoder(frame_width, settings.hidden, settings.width, settings.dropout)
+
+
+def text_encoder(config: RunConfig, train: FeatureSet) -> TextEncoder | FrozenText:
+    """The text encoder that every model shares."""
+    values = train.sequences["text"].values
+    return (
+        FrozenText(values.shape[1]) if config.text.frozen else load_text_encoder(config.text.encoder, values.unique())
+    )
+
+
+def projections(config: RunConfig, widths: Mapping[str, int], settings: models.UnimodalConfig) -> dict[str, Projection]:
+    """Each modality's own feature, from its encoding; none where the run has no unimodal labels.
+
+    Args:
+        config: the run's settings.
+        widths: modality -> width of its encoding.
+        settings: width and dropout of each.
+    """
+    if isinstance(config.objective.labels, objectives.NoUnimodalLabels):
+        return {}
+    return {
+        modality: Projection(width, part.width, part.dropout)
+        for modality, width in widths.items()
+        for part in [getattr(settings, modality)]
+    }
+
+
+def fusion(settings: models.FusionConfig, widths: Mapping[str, int]) -> Any:
+    """From encodings to the multimodal feature.
+
+    Args:
+        settings: which fusion, and its settings.
+        widths: modality -> width of its encoding.
+    """
+    match settings:
+        case models.ConcatenationConfig():
+            return Concatenation(widths, settings.width, settings.dropout)
+
+
+def alignment(config: RunConfig, widths: Mapping[str, int]) -> AlignmentLoss | None:
+    """The alignment loss, or None where no pair is aligned or measured.
+
+    Args:
+        config: the run's settings.
+        widths: modality -> width of its encoding.
+
+    Raises:
+        ValueError: a pair with a modality that the data do not have.
+    """
+    settings = config.objective.alignment
+    if not settings.pairs:
+        return None
+    if absent := {modality for pair in settings.pairs for modality in pair} - set(widths):
+        raise ValueError(
+            f"objective.alignment.pairs: got a pair with {sorted(absent)}, "
+            f"expected pairs of what the data have: {sorted(widths)}"
+        )
+    weights = {pair: settings.scale * weight for pair, weight in settings.pairs.items()}
+    # Unequal widths take a learned map: without training there is no distance to measure.
+    pairs = {(a, b): weight for (a, b), weight in weights.items() if weight or widths[a] == widths[b]}
+    return AlignmentLoss(pairs, distance(settings.distance), widths, settings.width)
+
+
+def distance(settings: objectives.DistanceConfig) -> Distance:
+    """The distance between two modalities' features."""
+    match settings:
+        case objectives.CovarianceDistance():
+            return covariance_distance
+        case objectives.CorrelationDistance():
+            return distances.correlation_distance
+        case objectives.CKADistance():
+            return distances.cka_distance
+        case objectives.CMDDistance():
+            return distances.cmd_distance
+        case objectives.MeanAndCovarianceDistance():
+            return distances.mean_and_covariance_distance
+
+
+def labels(config: RunConfig, train: FeatureSet, trained: Model) -> LabelSource:
+    """Where the labels of the train split come from.
+
+    Args:
+        config: the run's settings.
+        train: the split that is trained on.
+        trained: the model, for its tasks and the widths of its features.
+
+    Raises:
+        ValueError: the data's own unimodal labels are to be used and there are none.
+    """
+    y = {"multimodal": train.labels}
+    match config.objective.labels:
+        case objectives.GeneratedLabels() as settings:
+            source = UnimodalLabelGenerator(
+                len(train),
+                trained.feature_widths,
+                config.dataset.label_bound,
+                settings.exclude_zero,
+                settings.centre_distance,
+            )
+            source.initialise(torch.arange(len(train)), train.labels)
+            return source
+        case objectives.CopiedLabels() | objectives.NoUnimodalLabels():
+            return FixedLabels(y | dict.fromkeys(trained.tasks, train.labels))
+        case objectives.TrueLabels():
+            if without := set(trained.tasks) - {"multimodal", *train.unimodal_labels}:
+                raise ValueError(
+                    f"objective.labels: got kind 'true' on {config.dataset.name}, which has no unimodal labels of "
+                    f"{sorted(without)}; use another kind, or data with such labels (planted, sims)"
+                )
+            return FixedLabels(
+                y | {task: train.unimodal_labels[task] for task in trained.tasks if task != "multimodal"}
+            )

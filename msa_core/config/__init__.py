@@ -1,0 +1,24 @@
+"""Every setting, typed, with its unit and source; read from `config/*.yaml`, unknown keys refused. Free of torch.
+
+Each kind of part (model, fusion, distance, label source) has its settings classes in one module of this package.
+"""
+
+from msa_core.config.base import Settings
+from msa_core.config.data import DatasetConfig
+from msa_core.config.notebooks import refuse_unknown_parameters
+from msa_core.config.run import RunConfig, resolve
+from msa_core.config.study import GridRun, grid, load_yaml
+from msa_core.config.training import GroupsConfig, TrainingConfig
+
+__all__ = [
+    "DatasetConfig",
+    "GridRun",
+    "GroupsConfig",
+    "RunConfig",
+    "Settings",
+    "TrainingConfig",
+    "grid",
+    "load_yaml",
+    "refuse_unknown_parameters",
+    "resolve",
+]

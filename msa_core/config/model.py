@@ -1,0 +1,60 @@
+"""Settings of the models and of the fusions; each class is one part that `msa_core.build` builds."""
+
+from typing import ClassVar, Literal
+
+from pydantic import Field
+
+from msa_core.config.base import MMSA, Settings
+
+
+class FrameEncoderConfig(Settings):
+    """An LSTM encoder."""
+
+    hidden: int = Field(32, ge=1, description=f"width of the LSTM ({MMSA}: audio 16, vision 32)")
+    width: int = Field(32, ge=1, description="width of the encoding; one for both, so that they can be aligned")
+    dropout: float = Field(0.0, ge=0, lt=1, description=f"before the linear layer ({MMSA})")
+
+
+class ProjectionConfig(Settings):
+    """A feature made from encodings."""
+
+    width: int = Field(ge=1, description=f"width of the feature ({MMSA}: post_*_dim)")
+    dropout: float = Field(0.0, ge=0, lt=1, description=f"before the linear layer ({MMSA}: post_*_dropout)")
+
+
+class UnimodalConfig(Settings):
+    """Each modality's own feature."""
+
+    text: ProjectionConfig = ProjectionConfig(width=32, dropout=0.1)
+    audio: ProjectionConfig = ProjectionConfig(width=16, dropout=0.1)
+    vision: ProjectionConfig = ProjectionConfig(width=32)
+
+
+# --- fusions --------------------------------------------------------------------------------------------------------
+
+
+class ConcatenationConfig(ProjectionConfig):
+    """The paper's fusion, `msa_core.fusion.Concatenation`."""
+
+    kind: Literal["concatenation"] = "concatenation"
+    width: int = Field(128, ge=1, description=f"width of the multimodal feature ({MMSA}: post_fusion_dim)")
+
+
+FusionConfig = ConcatenationConfig
+
+
+# --- models ---------------------------------------------------------------------------------------------------------
+
+
+class SharedEncodersConfig(Settings):
+    """The paper's model, `msa_core.model.MSAModel`: hard parameter sharing."""
+
+    kind: Literal["shared_encoders"] = "shared_encoders"
+    reads_every_token: ClassVar[bool] = False  # of a frozen text; else its first token's state alone is kept
+    audio: FrameEncoderConfig = FrameEncoderConfig()
+    vision: FrameEncoderConfig = FrameEncoderConfig()
+    fusion: FusionConfig = ConcatenationConfig()
+    unimodal: UnimodalConfig = UnimodalConfig()
+
+
+ModelConfig = SharedEncodersConfig
