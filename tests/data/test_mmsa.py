@@ -26,8 +26,8 @@ from tokenizers.normalizers import Replace
 
 from msa_core import MODALITIES, SPLITS
 from msa_core.data import batches, load_features, planted_tokenizer
-from msa_core.data.planted import VOCABULARY
 from msa_core.encoders import load_tokenizer
+from msa_core.vocabulary import VOCABULARY
 
 SIZES = {"train": 4, "valid": 2, "test": 3}
 WIDTHS = {"audio": 3, "vision": 2}
