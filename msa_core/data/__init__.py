@@ -2,7 +2,8 @@
 
 from msa_core.data.features import Batch, FeatureSet, Ragged, batches
 from msa_core.data.mmsa import load_features, require_file
-from msa_core.data.planted import planted_features, planted_tokenizer
+from msa_core.data.planted import planted_features
+from msa_core.vocabulary import planted_tokenizer
 
 __all__ = [
     "Batch",

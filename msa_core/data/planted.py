@@ -1,4 +1,4 @@
-"""Planted data: the embedded default, with the truth known (design: a shared and three private factors)."""
+"""Planted data: drawn from a known process, so that the shared and private factors of every sample are known."""
 
 from collections.abc import Mapping
 
@@ -7,15 +7,12 @@ import torch
 from numpy.random import Generator
 from numpy.typing import NDArray
 from scipy.signal import lfilter
-from tokenizers import Tokenizer
-from tokenizers.models import WordLevel
-from tokenizers.normalizers import Lowercase
-from tokenizers.pre_tokenizers import Whitespace
-from tokenizers.processors import TemplateProcessing
-from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
+from transformers import PreTrainedTokenizerBase
 
 from msa_core import MODALITIES, SPLITS
 from msa_core.data.features import FeatureSet, Ragged
+from msa_core.vocabulary import ADJECTIVES, ADVERBS, NOUNS, OPENINGS, VERBS, planted_tokenizer
+from msa_core.vocabulary import VOCABULARY as VOCABULARY  # tests/test_encoders.py and benchmarks/scale.py read it here
 
 LABEL_BOUND = 3.0  # MOSI's scale
 SHARED_PART = 0.5  # of a unimodal sentiment's variance, the part that the shared factor explains
@@ -26,35 +23,6 @@ TASK_WEIGHTS = {
     "vision": 0.25,
 }  # of the unimodal sentiments in the multimodal label
 AUTOCORRELATION = 0.8  # of the frames' noise, from one frame to the next
-
-ADJECTIVES = {
-    -3: ["terrible", "horrible", "dreadful", "unbearable"],
-    -2: ["bad", "poor", "annoying", "weak"],
-    -1: ["dull", "slow", "bland", "uneven"],
-    0: ["okay", "average", "plain", "ordinary"],
-    1: ["fine", "decent", "pleasant", "neat"],
-    2: ["good", "enjoyable", "strong", "charming"],
-    3: ["wonderful", "brilliant", "superb", "fantastic"],
-}
-OPENINGS = [[], ["i", "think"], ["honestly"], ["well"], ["you", "know"], ["to", "me"]]
-NOUNS = ["movie", "plot", "acting", "music", "ending", "story", "director", "dialogue", "cast", "camera"]
-VERBS = ["was", "felt", "seemed", "looked"]
-ADVERBS = [[], [], ["really"], ["quite"], ["rather"], ["just"]]
-SPECIAL_TOKENS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]"]
-VOCABULARY = list(
-    dict.fromkeys(
-        [
-            *SPECIAL_TOKENS,
-            "the",
-            "and",
-            *(word for words in ADJECTIVES.values() for word in words),
-            *(word for words in OPENINGS for word in words),
-            *NOUNS,
-            *VERBS,
-            *sorted({word for words in ADVERBS for word in words}),
-        ]
-    )
-)
 
 
 def planted_features(
@@ -114,24 +82,6 @@ def planted_features(
         split: _planted_split(split, size, ratios, directions, max_tokens, tokenizer, rng, source)
         for split, size in sizes.items()
     }
-
-
-def planted_tokenizer() -> PreTrainedTokenizerFast:
-    """One token a word of the planted vocabulary (`VOCABULARY`), anything else `[UNK]`; BERT's special tokens.
-
-    >>> planted_tokenizer()("the plot was good")["input_ids"][0] == VOCABULARY.index("[CLS]")
-    True
-    """
-    ids = {word: i for i, word in enumerate(VOCABULARY)}
-    tokenizer = Tokenizer(WordLevel(ids, unk_token="[UNK]"))
-    tokenizer.normalizer = Lowercase()
-    tokenizer.pre_tokenizer = Whitespace()
-    tokenizer.post_processor = TemplateProcessing(
-        single="[CLS] $A [SEP]", special_tokens=[(token, ids[token]) for token in ("[CLS]", "[SEP]")]
-    )
-    return PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer, pad_token="[PAD]", unk_token="[UNK]", cls_token="[CLS]", sep_token="[SEP]"
-    )
 
 
 def _planted_split(

@@ -26,8 +26,8 @@ from tokenizers.normalizers import Replace
 
 from msa_core import MODALITIES, SPLITS
 from msa_core.data import batches, load_features, planted_tokenizer
-from msa_core.data.planted import VOCABULARY
 from msa_core.encoders import load_tokenizer
+from msa_core.vocabulary import VOCABULARY
 
 SIZES = {"train": 4, "valid": 2, "test": 3}
 WIDTHS = {"audio": 3, "vision": 2}
@@ -954,7 +954,7 @@ def test_a_full_disk_leaves_no_half_of_a_cache(save, folder, monkeypatch, earlie
         partial.write_bytes(b"half")
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr("msa_core.data.mmsa.write_tensors", stop_half_way)
+    monkeypatch.setattr("msa_core.data.cache.write_tensors", stop_half_way)
     with pytest.raises(OSError, match="No space left"):
         load_features(path)
     assert {file.name for file in folder.iterdir()} == set(left)
@@ -1046,7 +1046,7 @@ def test_reading_in_chunks_is_reading_at_once(tmp_path_factory, dtype, order, pr
     path.with_name("features.pkl.cache").unlink()
     with pytest.MonkeyPatch.context() as monkeypatch:
         monkeypatch.setattr("msa_core.data.pickles.LEFT_IN_FILE", 1)
-        monkeypatch.setattr("msa_core.data.mmsa.CHUNK", chunk)
+        monkeypatch.setattr("msa_core.data.cache.CHUNK", chunk)
         chunked = load_features(path, standardise=True)
     assert_same(chunked, whole)
     for modality in WIDTHS:
@@ -1069,7 +1069,7 @@ def test_the_first_reads_memory_has_no_part_of_the_arrays(folder, monkeypatch):
     with path.open("wb") as file:
         pickle.dump(raw, file, protocol=4)
     assert path.stat().st_size > 60e6
-    monkeypatch.setattr("msa_core.data.mmsa.CHUNK", 2**20)
+    monkeypatch.setattr("msa_core.data.cache.CHUNK", 2**20)
     tracemalloc.start()
     features = load_features(path)
     _, peak = tracemalloc.get_traced_memory()
@@ -1120,7 +1120,7 @@ def test_tokens_are_made_once(save, folder, monkeypatch, drop):
     assert tokenizer.calls == (0 if drop else 3)
     (file,) = token_files(folder)
     assert stat.S_IMODE(file.stat().st_mode) == stat.S_IMODE(path.stat().st_mode)
-    monkeypatch.setattr("msa_core.data.mmsa._bert_tokens", None)  # calling it raises
+    monkeypatch.setattr("msa_core.data.tokens._bert_tokens", None)  # calling it raises
     for again in (tokenizer, Counting(planted_tokenizer())):  # one that has been called, and one that has not
         assert_same(load_features(path, again), first)
         assert again.calls == (again is tokenizer) * (0 if drop else 3)

@@ -12,8 +12,8 @@ from sklearn.preprocessing import StandardScaler
 
 from msa_core import MODALITIES, SPLITS
 from msa_core.data import planted_features, planted_tokenizer
-from msa_core.data.planted import ADJECTIVES, VOCABULARY
 from msa_core.encoders import load_tokenizer
+from msa_core.vocabulary import ADJECTIVES, VOCABULARY
 
 SMALL = {"num_train": 40, "num_valid": 20, "num_test": 30}
 WEIGHTS = {"text": 0.5, "audio": 0.25, "vision": 0.25}
@@ -186,13 +186,6 @@ def test_clauses(large):
     counts = [sum(word in VALENCE for word in text.split()) for text in large.raw_text]
     assert set(counts) == {1, 2, 3, 4}
     assert len(set(large.raw_text)) > 1100
-
-
-def test_tokenizer():
-    tokenizer = planted_tokenizer()
-    ids = tokenizer("The PLOT was zebra")["input_ids"]
-    assert tokenizer.convert_ids_to_tokens(ids) == ["[CLS]", "the", "plot", "was", "[UNK]", "[SEP]"]
-    assert tokenizer.pad_token_id == 0
 
 
 @pytest.mark.parametrize("max_tokens", [3, 8])
