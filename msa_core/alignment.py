@@ -38,6 +38,21 @@ def covariance(x: Tensor) -> Tensor:
     return centred.T @ centred / (x.shape[0] - 1)
 
 
+def covariance_gap(c_x: Tensor, c_z: Tensor) -> Tensor:
+    """The paper's distance of two covariance matrices, ``||C_x - C_z||_F^2 / (4 D^2)``; range [0, inf).
+
+    Args:
+        c_x, c_z: (D, D) each.
+
+    Returns:
+        Scalar.
+
+    >>> covariance_gap(torch.tensor([[2.0]]), torch.tensor([[8.0]])).item()
+    9.0
+    """
+    return (c_x - c_z).square().sum() / (4 * len(c_x) ** 2)
+
+
 def covariance_distance(x: Tensor, z: Tensor) -> Tensor:
     """The paper's alignment loss, ``||C(X) - C(Z)||_F^2 / (4 D^2)``; range [0, inf).
 
