@@ -40,6 +40,21 @@ def covariance(x: Tensor) -> Tensor:
     return centred.T @ centred / (x.shape[0] - 1)
 
 
+def covariance_gap(c_x: Tensor, c_z: Tensor) -> Tensor:
+    """The paper's distance of two covariance matrices, ``||C_x - C_z||_F^2 / (4 D^2)``; range [0, inf).
+
+    Args:
+        c_x, c_z: (D, D) each.
+
+    Returns:
+        Scalar.
+
+    >>> covariance_gap(torch.tensor([[2.0]]), torch.tensor([[8.0]])).item()
+    9.0
+    """
+    return (c_x - c_z).square().sum() / (4 * len(c_x) ** 2)
+
+
 def covariance_distance(x: Tensor, z: Tensor) -> Tensor:
     """The paper's alignment loss, ``||C(X) - C(Z)||_F^2 / (4 D^2)``; range [0, inf).
 
@@ -61,11 +76,6 @@ def covariance_distance(x: Tensor, z: Tensor) -> Tensor:
     """
     same_width(x, z)
     return covariance_gap(covariance(x), covariance(z))
-
-
-def covariance_gap(c_x: Tensor, c_z: Tensor) -> Tensor:
-    """``||C_x - C_z||_F^2 / (4 D^2)`` of two covariance matrices, (D, D) each; scalar."""
-    return (c_x - c_z).square().sum() / (4 * c_x.shape[0] ** 2)
 
 
 def same_width(x: Tensor, z: Tensor) -> None:

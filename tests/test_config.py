@@ -17,7 +17,7 @@ def test_every_shipped_file_resolves_and_comes_back_from_yaml(dataset, variant):
     assert RunConfig(**yaml.safe_load(config.to_yaml())) == config
 
 
-@pytest.mark.parametrize("name", load_yaml(paths.CONFIG / "study.yaml"))
+@pytest.mark.parametrize("name", load_yaml(paths.CONFIG / "study.yaml")["grids"])
 def test_every_run_of_a_grid_resolves_and_none_is_there_twice(name):
     runs = grid(name)
     assert len(runs) == len(set(map(repr, runs)))

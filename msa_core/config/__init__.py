@@ -7,7 +7,7 @@ from msa_core.config.base import Settings
 from msa_core.config.data import DatasetConfig
 from msa_core.config.notebooks import refuse_unknown_parameters
 from msa_core.config.run import RunConfig, resolve
-from msa_core.config.study import GridRun, grid, load_yaml
+from msa_core.config.study import GridRun, families, grid, load_yaml
 from msa_core.config.training import GroupsConfig, TrainingConfig
 
 __all__ = [
@@ -17,6 +17,7 @@ __all__ = [
     "RunConfig",
     "Settings",
     "TrainingConfig",
+    "families",
     "grid",
     "load_yaml",
     "refuse_unknown_parameters",

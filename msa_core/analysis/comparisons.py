@@ -133,7 +133,7 @@ def compare(predictions: pd.DataFrame, reference: str = "paper", draws: int = DR
     """Each variant against the reference: paired by seed, on the same test samples.
 
     Args:
-        predictions: as `records.read_predictions` gives them.
+        predictions: as `collect.read_predictions` gives them.
         reference: variant with which the others are paired.
         draws: of the bootstrap.
         seed: of the bootstrap; all variants of a data set see the same draws.

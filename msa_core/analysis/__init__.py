@@ -1,0 +1,1 @@
+"""What reads finished runs: tables, figures, comparisons and claims. Training never imports it."""

@@ -1,0 +1,220 @@
+"""The study's questions, each with an estimate, a 95% interval and a verdict: frames in, frame out."""
+
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from scipy.stats import chi2
+
+from msa_core import MODALITIES
+from msa_core.analysis.claims_features import BASELINE, information, nearness, private_information, shrinking
+from msa_core.analysis.claims_labels import label_gains, nearer_labels, settled_labels, settling
+from msa_core.analysis.claims_rule import COLUMNS, RULE, SMALLEST_MAE, Claim, corrected, verdict
+from msa_core.analysis.comparisons import Interval, compare, seed_interval
+
+__all__ = [
+    "BASELINE",
+    "RULE",
+    "Measurements",
+    "claims_markdown",
+    "claims_table",
+    "label_gains",
+    "settling",
+    "verdict",
+]
+
+LARGEST_COST = 5  # percent of a training step: the goal of benchmarks/parts.py
+PARTS = {  # of benchmarks/parts.py that the paper has
+    "+ label generation": "Label generation",
+    "+ alignment, audio-vision": "The alignment",
+    "label generation + one pair (the paper)": "Label generation with the alignment",
+}
+ALIGNMENT = f"`paper`, with alignment, has a lower test MAE than `{BASELINE}`"
+ADJUSTMENT = "The weight adjustment lowers test MAE: `paper` against `no_weight_adjustment`"
+OPEN = {
+    5: "The alignment is plug-and-play: it helps other models",
+    8: "Another fusion or label generator does better; the method stands a missing label or modality",
+}
+
+
+@dataclass(frozen=True)
+class Measurements:
+    """What the runs of a grid, and the analyses of them, measured.
+
+    Attributes:
+        metrics, predictions, histories, variances: as the readers of `collect` give them.
+        gains: of the runs of `paper`, as `label_gains` gives it, with title and seed; None: no true labels.
+        settled: of the runs of `paper`, as `settling` gives it, with title and seed; None: no labels.
+        pairs: `tables.second_order` of the pair that `paper` aligns, with title, variant and seed; None: not measured.
+        probes: dataset, variant, seed, modality, factor, r2; None: not measured.
+        crossmodal: dataset, variant, seed, source, target, r2; read for data sets without probes; None: not measured.
+        costs: as benchmarks/parts.py writes them: text_encoder, part, added_percent, low, high, n; None: not measured.
+    """
+
+    metrics: pd.DataFrame
+    predictions: pd.DataFrame
+    histories: pd.DataFrame
+    variances: pd.DataFrame
+    gains: pd.DataFrame | None = None
+    settled: pd.DataFrame | None = None
+    pairs: pd.DataFrame | None = None
+    probes: pd.DataFrame | None = None
+    crossmodal: pd.DataFrame | None = None
+    costs: pd.DataFrame | None = None
+
+
+def claims_table(measured: Measurements, families: Mapping[str, Collection[str]]) -> pd.DataFrame:
+    """Every question, in order.
+
+    Args:
+        measured: what the claims are judged by.
+        families: as `config.families` gives them.
+
+    Returns:
+        A row per question, claim and data set (its title): estimate of the gain, low, high, its unit; smallest, the
+        gain that would matter; p_holm, nan for a claim tested by itself; n_samples, n_seeds (nan: not of samples or
+        seeds); verdict; note.
+    """
+    predictions, metrics = measured.predictions, measured.metrics
+    titles = dict(zip(predictions["dataset"], predictions["title"], strict=True))
+    bounds = dict(zip(predictions["title"], predictions["label_bound"], strict=True))
+    alignments = {
+        variant: f"`{variant}` lowers test MAE, against `{BASELINE}`"
+        for variant in predictions["variant"].unique()
+        if variant in families["alignment"]
+    }
+    alignment, adjustment = {"paper": ALIGNMENT}, {"paper": ADJUSTMENT}
+    parts = {
+        (1, "The paper's alignment lowers test MAE"): _lower_mae(1, predictions, BASELINE, bounds, alignment),
+        (1, "Another alignment lowers test MAE"): corrected(_lower_mae(1, predictions, BASELINE, bounds, alignments)),
+        (2, "The alignment brings shared information into the features"): corrected(
+            information(measured.probes, measured.crossmodal, titles)
+        ),
+        (2, "The alignment brings its pair nearer to each other"): nearness(measured.pairs),
+        (2, "The alignment shrinks the features"): corrected(shrinking(measured.variances)),
+        (3, "Label generation brings private information into the features"): corrected(
+            private_information(measured.probes, titles)
+        ),
+        (3, "Generated labels are nearer to the true ones than copies of y"): corrected(
+            nearer_labels(measured.gains, bounds)
+        ),
+        (3, "Generated labels settle"): settled_labels(measured.settled),
+        (4, ADJUSTMENT): _lower_mae(4, predictions, "no_weight_adjustment", bounds, adjustment),
+        (4, "No term takes over the loss"): _shares(measured.histories),
+        (6, f"The method adds less than {LARGEST_COST}% to a training step"): _costs(measured.costs),
+        (7, "One seed is enough"): _seeds(metrics, bounds),
+        (7, "The alignment's weight hardly matters"): _weights(metrics, bounds, families["weight"]),
+    }
+    claims = []
+    for (question, claim), part in parts.items():
+        claims += list(part) or [Claim(question, claim, note="not measured")]
+    claims += [Claim(question, claim, note="not answered yet") for question, claim in OPEN.items()]
+    table = pd.DataFrame([claim.row() for claim in claims], columns=COLUMNS)
+    return table.sort_values("question", kind="stable", ignore_index=True)
+
+
+def claims_markdown(table: pd.DataFrame) -> str:
+    """`claims_table` for reading."""
+    cells = pd.DataFrame(
+        {
+            "Question": table["question"],
+            "Claim": table["claim"],
+            "Data": table["dataset"],
+            "Verdict": table["verdict"],
+            "Gain": table["estimate"].map(_number),
+            "95% interval": [
+                "" if pd.isna(low) else f"[{_number(low)}, {_number(high)}]"
+                for low, high in zip(table["low"], table["high"], strict=True)
+            ],
+            "Unit": table["unit"],
+            "Holm p": table["p_holm"].map(lambda p: "" if pd.isna(p) else f"{p:.3f}"),
+            "Samples": table["n_samples"].map(lambda n: "" if pd.isna(n) else str(int(n))),
+            "Seeds": table["n_seeds"].map(lambda n: "" if pd.isna(n) else str(int(n))),
+            "Note": table["note"],
+        }
+    )
+    return f"{RULE}\n\n{cells.to_markdown(index=False, disable_numparse=True)}\n"
+
+
+def _number(value: float) -> str:
+    return "" if pd.isna(value) else f"{value:+.4f}" if abs(value) < 10 else f"{value:+.1f}"
+
+
+def _lower_mae(
+    question: int, predictions: pd.DataFrame, reference: str, bounds: dict[str, float], claims: dict[str, str]
+) -> Iterator[Claim]:
+    """A lower test MAE of each variant than of the reference.
+
+    Args:
+        question: of the claims.
+        predictions: of all variants.
+        reference: variant compared with.
+        bounds: H of each data set, by title.
+        claims: variant -> its claim.
+    """
+    table = compare(predictions[predictions["variant"].isin([reference, *claims])], reference)
+    for row in table[(table["metric"] == "mae") & (table["n_seeds"] > 0)].to_dict("records"):
+        gain = Interval(-row["difference"], -row["high"], -row["low"], p=row["p"])
+        smallest, counts = SMALLEST_MAE * bounds[row["title"]], (row["n_seeds"], row["n_samples"])
+        yield Claim(question, claims[row["variant"]], row["title"], gain, "test MAE", smallest, *counts)
+
+
+def _shares(histories: pd.DataFrame) -> Iterator[Claim]:
+    """Each term's share of the loss of `paper` at the best epoch; the alignment's is what the tasks leave."""
+    best = histories[(histories["variant"] == "paper") & (histories["epoch"] == histories["best_epoch"])]
+    for title, runs in best.groupby("title", sort=False):
+        tasks = [f"loss_{task}" for task in ("multimodal", *MODALITIES) if f"loss_{task}" in runs]
+        terms = runs[tasks].fillna(0)  # of a modality that this data set lacks
+        terms = terms.assign(loss_alignment=runs["loss_total"] - terms.sum(axis="columns")).abs()
+        shares = terms.div(terms.sum(axis="columns"), axis="index")
+        largest = str(shares.mean().idxmax())
+        note = f"{largest.removeprefix('loss_')}: {shares[largest].mean():.2f} of it"
+        claim = "No term takes over the loss: at the best epoch the largest is below one half of it"
+        yield Claim(4, claim, str(title), seed_interval(0.5 - shares[largest]), "share", n_seeds=len(runs), note=note)
+
+
+def _costs(costs: pd.DataFrame | None) -> Iterator[Claim]:
+    if costs is None:
+        return
+    for part in costs[costs["part"].isin(PARTS)].to_dict("records"):
+        added, low, high = part["added_percent"], part["low"], part["high"]
+        gain = Interval(LARGEST_COST - added, LARGEST_COST - high, LARGEST_COST - low)
+        claim = f"{PARTS[part['part']]} adds less than {LARGEST_COST}% to a training step"
+        note = f"adds {added:.1f}%, median of {part['n']} batches"
+        yield Claim(6, claim, f"Planted, text encoder {part['text_encoder']}", gain, "% of a step", note=note)
+
+
+def _test_mae(metrics: pd.DataFrame) -> pd.DataFrame:
+    """A row per title and seed, a column per variant."""
+    test = metrics.query("split == 'test' and task == 'multimodal' and metric == 'mae'")
+    return test.pivot(index=["title", "seed"], columns="variant", values="value")
+
+
+def _seeds(metrics: pd.DataFrame, bounds: dict[str, float]) -> Iterator[Claim]:
+    """The standard deviation over seeds, with its chi-squared interval, against the gain that would matter."""
+    mae = _test_mae(metrics).reindex(columns=["paper", BASELINE])
+    for title, runs in mae.groupby("title", sort=False):
+        values = runs["paper"].dropna()
+        if len(values):
+            smallest, freedom = SMALLEST_MAE * bounds[str(title)], len(values) - 1
+            spread, nan = float(values.std(ddof=1)), float("nan")
+            low, high = spread * np.sqrt(freedom / chi2.ppf([0.975, 0.025], freedom)) if freedom else (nan, nan)
+            gain = Interval(smallest - spread, smallest - high, smallest - low)
+            alignment = (runs[BASELINE] - runs["paper"]).mean()
+            note = f"standard deviation {spread:.4f}; the alignment's gain is {alignment:+.4f}"
+            claim = "One seed is enough: seeds move `paper` by less than the smallest gain that matters"
+            yield Claim(7, claim, str(title), gain, "test MAE", n_seeds=len(values), note=note)
+
+
+def _weights(metrics: pd.DataFrame, bounds: dict[str, float], family: Collection[str]) -> Iterator[Claim]:
+    """No interval: the range of noisy means is wider than that of the true ones."""
+    mae = _test_mae(metrics).filter(list(family))
+    for title, runs in mae.groupby("title", sort=False):
+        complete = runs.dropna(axis="columns", how="all").dropna()  # seeds that all weights have
+        means = complete.mean()
+        if len(means) > 1:
+            smallest, spread = SMALLEST_MAE * bounds[str(title)], float(means.max() - means.min())
+            claim = "The alignment's weight hardly matters: the best and the worst are nearer than the smallest gain"
+            note = f"{len(means)} weights, {spread:.4f} apart; no interval for a range"
+            yield Claim(7, claim, str(title), Interval(smallest - spread), "test MAE", n_seeds=len(complete), note=note)

@@ -1,0 +1,72 @@
+"""Claims about generated labels: nearer to the true ones than copies of y, and settled."""
+
+from collections.abc import Iterator
+
+import pandas as pd
+
+from msa_core.analysis.claims_rule import SMALLEST_MAE, Claim
+from msa_core.analysis.comparisons import mean_interval, seed_interval
+from msa_core.analysis.tables import SETTLED, label_movement
+
+
+def label_gains(labels: pd.DataFrame, true: pd.DataFrame, epoch: int) -> pd.DataFrame:
+    """How much nearer to the true unimodal label each generated one is than a copy of y: negative if farther.
+
+    Args:
+        labels: `Run.labels`.
+        true: id and a column of true labels per modality.
+        epoch: at which to look.
+
+    Returns:
+        A row per id and modality: gain, in label units.
+    """
+    both = labels[labels["epoch"] == epoch].merge(true, on="id", suffixes=("", "_true"))
+    frames = []
+    for modality in true.columns.drop("id"):
+        target = both[f"{modality}_true"]
+        gain = (both["multimodal"] - target).abs() - (both[modality] - target).abs()
+        frames.append(pd.DataFrame({"id": both["id"], "modality": modality, "gain": gain}))
+    return pd.concat(frames, ignore_index=True)
+
+
+def settling(labels: pd.DataFrame, label_bound: float, best_epoch: int) -> pd.DataFrame:
+    """Whether one run's generated labels have settled by its best epoch.
+
+    Args:
+        labels: `Run.labels`.
+        label_bound: H.
+        best_epoch: the run's, chosen by validation MAE.
+
+    Returns:
+        A row per modality: moved, the largest mean absolute move of an epoch from the best one on; gain, 1% of H less
+        that.
+    """
+    moves = label_movement(labels)
+    moved = moves[moves["epoch"] >= best_epoch].groupby("modality", sort=False)["moved"].max().reset_index()
+    return moved.assign(gain=SETTLED * label_bound - moved["moved"])
+
+
+def nearer_labels(gains: pd.DataFrame | None, bounds: dict[str, float]) -> Iterator[Claim]:
+    """The mean of `label_gains` over samples and seeds.
+
+    Args:
+        gains: see `claims.Measurements`.
+        bounds: H of each data set, by title.
+    """
+    if gains is None:
+        return
+    for (title, modality), group in gains.groupby(["title", "modality"], sort=False):
+        values = group.pivot(index="seed", columns="id", values="gain")
+        claim = f"Generated {modality} labels are nearer to the true ones than copies of y, at the best epoch"
+        smallest = SMALLEST_MAE * bounds[str(title)]
+        yield Claim(3, claim, str(title), mean_interval(values), "MAE, train split", smallest, *values.shape)
+
+
+def settled_labels(settled: pd.DataFrame | None) -> Iterator[Claim]:
+    """The mean gain of `settling` over seeds."""
+    if settled is None:
+        return
+    for (title, modality), runs in settled.groupby(["title", "modality"], sort=False):
+        claim = f"From the best epoch on, generated {modality} labels move by less than {SETTLED:.0%} of H an epoch"
+        note = f"moved by {runs['moved'].mean():.2f}; by less in {(runs['gain'] > 0).sum()} of {len(runs)} runs"
+        yield Claim(3, claim, str(title), seed_interval(runs["gain"]), "label units", n_seeds=len(runs), note=note)

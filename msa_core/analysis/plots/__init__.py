@@ -1,0 +1,31 @@
+"""One function per figure: frames in, `matplotlib.figure.Figure` out, no file access but the style sheet."""
+
+from msa_core.analysis.plots.data import label_histograms, unimodal_against_multimodal
+from msa_core.analysis.plots.encodings import alignment_distances, covariances, r2_dots, spectra
+from msa_core.analysis.plots.labels import (
+    label_agreement,
+    label_distributions,
+    label_movement,
+    label_paths,
+    label_trajectories,
+)
+from msa_core.analysis.plots.results import forest, main_comparison
+from msa_core.analysis.plots.training import cost_of_parts, loss_terms
+
+__all__ = [
+    "alignment_distances",
+    "cost_of_parts",
+    "covariances",
+    "forest",
+    "label_agreement",
+    "label_distributions",
+    "label_histograms",
+    "label_movement",
+    "label_paths",
+    "label_trajectories",
+    "loss_terms",
+    "main_comparison",
+    "r2_dots",
+    "spectra",
+    "unimodal_against_multimodal",
+]

@@ -1,0 +1,80 @@
+"""Test metrics of variants, and their differences."""
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from msa_core.analysis.plots.style import WIDTH, legend_below
+from msa_core.analysis.tables import METRIC_TITLES
+from msa_core.metrics import LOWER_IS_BETTER
+
+MAIN_METRICS = ("mae", "corr", "acc2_non0", "acc2")  # the last one: of scheme "sims", which has no other
+
+
+def main_comparison(metrics: pd.DataFrame) -> Figure:
+    """Test metrics by variant: a dot a seed, lines join the same seed, a bar marks the mean; a row a data set.
+
+    Args:
+        metrics: as `collect.read_metrics` gives them; of `MAIN_METRICS`, each data set shows those that it has.
+    """
+    test = metrics[(metrics["split"] == "test") & (metrics["task"] == "multimodal")]
+    test = test[test["metric"].isin(MAIN_METRICS)]
+    titles = list(dict.fromkeys(test["title"]))
+    columns = test.groupby("title")["metric"].nunique().max()
+    figure, axes = plt.subplots(len(titles), columns, figsize=(WIDTH, 3.4 * len(titles)), squeeze=False)
+    for row, title in zip(axes, titles, strict=True):
+        of_data_set = test[test["title"] == title]
+        shown = [metric for metric in MAIN_METRICS if metric in set(of_data_set["metric"])]
+        variants = list(dict.fromkeys(of_data_set["variant"]))
+        for axis, metric in zip(row, shown, strict=True):
+            chosen = of_data_set[of_data_set["metric"] == metric]
+            values = chosen.pivot(index="seed", columns="variant", values="value")[variants]
+            for _, line in values.iterrows():
+                axis.plot(range(len(variants)), line, color="0.8", linewidth=1, zorder=1)
+                axis.scatter(range(len(variants)), line, color="C0", alpha=0.7, s=26, zorder=3, label="a seed")
+            mean = values.mean(skipna=False)
+            axis.scatter(range(len(variants)), mean, marker="_", s=600, color="black", zorder=2, label="mean")
+            axis.set_xticks(range(len(variants)), [variant.replace("_", "\n") for variant in variants], fontsize=8)
+            axis.set_xlim(-0.5, len(variants) - 0.5)
+            better = "lower" if metric in LOWER_IS_BETTER else "higher"
+            heading = f"{title}, n = {len(values)} seeds\n" if axis is row[0] else ""
+            axis.set_title(f"{heading}{METRIC_TITLES[metric]}, {better} is better", loc="left")
+            axis.set_ylabel(f"test {METRIC_TITLES[metric]}")
+    legend_below(figure, axes[0, 0])
+    return figure
+
+
+def forest(comparison: pd.DataFrame, reference: str = "paper", metric: str = "mae") -> Figure:
+    """Each variant's difference to the reference with its intervals, a panel a data set.
+
+    Args:
+        comparison: as `comparisons.compare` gives it.
+        reference: the variant compared with, as named there.
+        metric: one of `comparisons.COMPARED`.
+    """
+    chosen = comparison[(comparison["metric"] == metric) & comparison["difference"].notna()]
+    groups = list(chosen.groupby("title", sort=False))
+    if not groups:
+        figure = plt.figure(figsize=(WIDTH, 1))
+        figure.text(0.5, 0.5, f"no finished run to compare with one of {reference}", ha="center")
+        return figure
+    heights = [len(group) + 1.5 for _, group in groups]
+    figure, axes = plt.subplots(
+        len(groups), 1, figsize=(WIDTH, 0.9 + 0.28 * sum(heights)), squeeze=False, height_ratios=heights
+    )
+    better = "lower" if metric in LOWER_IS_BETTER else "higher"
+    for axis, (title, group) in zip(axes[:, 0], groups, strict=True):
+        rows = np.arange(len(group))
+        axis.axvline(0, color="0.5", linewidth=1)
+        bootstrap = group["bootstrap_low"], group["bootstrap_high"]
+        axis.hlines(rows, *bootstrap, color="C0", alpha=0.35, linewidth=7, label="95%, plain bootstrap")
+        axis.hlines(rows, group["low"], group["high"], color="black", linewidth=1.2, label="95% interval")
+        axis.scatter(group["difference"], rows, color="black", s=18, zorder=3, label="difference, mean over seeds")
+        axis.set_yticks(rows, [f"{name} ({n})" for name, n in zip(group["variant"], group["n_seeds"], strict=True)])
+        axis.set_ylim(len(group) - 0.4, -0.6)
+        axis.grid(False, axis="y")
+        axis.set_title(f"{title}, {group['n_samples'].iloc[0]} test samples (seeds in brackets)", loc="left")
+        axis.set_xlabel(f"test {METRIC_TITLES[metric]} less that of {reference} ({better} is better)")
+    figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
+    return figure

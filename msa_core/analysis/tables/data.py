@@ -1,0 +1,44 @@
+"""What a data set holds."""
+
+from collections.abc import Mapping
+
+import pandas as pd
+import torch
+
+from msa_core.data.features import FeatureSet
+
+
+def data_table(data: Mapping[str, FeatureSet]) -> pd.DataFrame:
+    """What a data set holds: a row per split and modality; lengths in tokens or frames, as batched."""
+    rows = []
+    for split, part in data.items():
+        for modality in part.modalities:
+            lengths = part.lengths(modality)
+            values = part.sequences[modality].values
+            rows.append(
+                {
+                    "split": split,
+                    "modality": modality,
+                    "samples": len(part),
+                    "width": values.shape[1] if values.ndim > 1 else "token ids",
+                    "shortest": int(lengths.min()),
+                    "median": int(lengths.median()),
+                    "longest": int(lengths.max()),
+                }
+            )
+    return pd.DataFrame(rows).set_index(["split", "modality"])
+
+
+def example_table(features: FeatureSet, number: int) -> pd.DataFrame:
+    """Some utterances of a split, evenly spread over its labels' range: text, label, lengths, unimodal labels."""
+    order = features.labels.argsort(stable=True)
+    chosen = order[torch.linspace(0, len(order) - 1, min(number, len(order))).round().long()].tolist()
+    columns: dict[str, list] = {"label": [round(features.labels[i].item(), 4) for i in chosen]}
+    if features.raw_text is not None:
+        columns["text"] = [features.raw_text[i] for i in chosen]
+    for modality, labels in features.unimodal_labels.items():
+        columns[f"{modality} label"] = [round(labels[i].item(), 2) for i in chosen]
+    for modality in features.modalities:
+        unit = "tokens" if modality == "text" else f"{modality} frames"
+        columns[unit] = features.lengths(modality)[chosen].tolist()
+    return pd.DataFrame(columns, index=pd.Index([features.ids[i] for i in chosen], name="id"))

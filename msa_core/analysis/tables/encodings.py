@@ -1,0 +1,78 @@
+"""Second-order statistics of encodings: variances, spectra, distances."""
+
+from collections.abc import Mapping
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+
+from msa_core.alignment import covariance_gap
+from msa_core.parts.distances import correlation_matrix
+
+
+def variance_table(covariances: Mapping[str, NDArray]) -> pd.DataFrame:
+    """Total variance and effective rank of each modality's encodings, before and after training.
+
+    The effective rank is the exponential of the entropy of the normalised eigenvalues (Roy and Vetterli 2007).
+
+    Args:
+        covariances: `Run.covariances`.
+    """
+    rows = []
+    for key, spectrum in covariances.items():
+        modality, what, when = key.split("/")
+        if what == "spectrum":
+            shares = np.clip(spectrum, 0, None) / spectrum.sum()
+            entropy = -(shares[shares > 0] * np.log(shares[shares > 0])).sum()
+            rows.append(
+                {
+                    "modality": modality,
+                    "when": when,
+                    "total variance": spectrum.sum(),
+                    "effective rank": np.exp(entropy),
+                    "width": len(spectrum),
+                }
+            )
+    return pd.DataFrame(rows).sort_values("modality", kind="stable").set_index(["modality", "when"])
+
+
+def second_order(covariances: Mapping[str, NDArray], pair: tuple[str, str]) -> pd.DataFrame:
+    """What tells aligning from shrinking, for one run and one pair of modalities, before and after training.
+
+    Args:
+        covariances: `Run.covariances`.
+        pair: two modalities.
+
+    Returns:
+        A row per modality, when and measure, with its value: each modality's total variance and effective rank; of
+        the pair (modality "audio-vision"), where its widths are equal, the covariance distance (that of the paper)
+        and the correlation distance (scale-free, of `alignment.correlation_distance`).
+    """
+    variances = variance_table(covariances).loc[list(pair)].drop(columns="width").reset_index()
+    table = variances.melt(["modality", "when"], var_name="measure")
+    for when in ("before", "after"):
+        first, second = (torch.from_numpy(covariances[f"{modality}/covariance/{when}"]) for modality in pair)
+        if first.shape == second.shape:
+            distances = {
+                "covariance distance": covariance_gap(first, second).item(),
+                "correlation distance": covariance_gap(correlation_matrix(first), correlation_matrix(second)).item(),
+            }
+            rows = [{"measure": measure, "value": value} for measure, value in distances.items()]
+            table = pd.concat([table, pd.DataFrame(rows).assign(modality="-".join(pair), when=when)], ignore_index=True)
+    return table
+
+
+def spectra(covariances: Mapping[str, NDArray]) -> pd.DataFrame:
+    """Eigenvalues of each covariance: modality, when, rank (1: the largest), variance.
+
+    Args:
+        covariances: `Run.covariances`.
+    """
+    parts = [
+        pd.DataFrame({"modality": modality, "when": when, "rank": range(1, len(values) + 1), "variance": values})
+        for key, values in covariances.items()
+        for modality, what, when in [key.split("/")]
+        if what == "spectrum"
+    ]
+    return pd.concat(parts, ignore_index=True)

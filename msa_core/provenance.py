@@ -1,0 +1,82 @@
+"""Where a run's numbers come from: code, packages, device and data."""
+
+import hashlib
+import importlib.metadata
+import os
+import platform
+import resource
+import subprocess
+import sys
+from typing import Any
+
+import pandas as pd
+import torch
+
+from msa_core.paths import ROOT
+
+PACKAGES = (
+    "accelerate",
+    "numpy",
+    "pandas",
+    "safetensors",
+    "scikit-learn",
+    "tokenizers",
+    "torch",
+    "transformers",
+)
+
+
+def code_fingerprint() -> str:
+    """SHA-256 over the package's sources: tells two states of the code apart, committed or not."""
+    digest = hashlib.sha256()
+    for file in sorted((ROOT / "msa_core").rglob("*.py")):
+        digest.update(file.relative_to(ROOT).as_posix().encode() + b"\0" + file.read_bytes())
+    return digest.hexdigest()
+
+
+def start() -> dict[str, Any]:
+    """The part of the provenance that must be taken before a run, while the code on disk is the code that runs.
+
+    "started" (UTC; a resumed run counts from its last start), "commit" and whether the tree was "clean" (None outside
+    a git checkout; tables and figures, which a study rewrites and no run reads, do not count), "code_sha256".
+    """
+    commit = _git("rev-parse", "HEAD")
+    changes = _git("status", "--porcelain", "--", ".", ":!results", ":!figures")
+    return {
+        "started": pd.Timestamp.now("UTC").isoformat(timespec="seconds"),
+        "commit": commit,
+        "clean": None if changes is None else not changes,
+        "code_sha256": code_fingerprint(),
+    }
+
+
+def provenance(started: dict[str, Any], source: dict[str, Any]) -> dict[str, Any]:
+    """Where a run's numbers come from: code, packages, device, data, seconds and peak memory in bytes.
+
+    Args:
+        started: what `start` returned before the run.
+        source: the data's, `FeatureSet.source`.
+    """
+    cuda = torch.cuda.is_available()
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return {
+        **started,
+        "seconds": (pd.Timestamp.now("UTC") - pd.Timestamp(started["started"])).total_seconds(),
+        "python": platform.python_version(),
+        "packages": {package: importlib.metadata.version(package) for package in PACKAGES},
+        "platform": f"{platform.system()} {platform.machine()}",
+        "device": torch.cuda.get_device_name() if cuda else "cpu",
+        "cpus": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "peak_memory": peak if sys.platform == "darwin" else peak * 1024,  # Linux counts in KiB
+        "peak_device_memory": torch.cuda.max_memory_allocated() if cuda else None,
+        "data": source,
+    }
+
+
+def _git(*arguments: str) -> str | None:
+    try:
+        process = subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return None  # not a checkout, or no git: the fingerprint of the code still tells
+    return process.stdout.strip()
