@@ -10,11 +10,10 @@ import pandas as pd
 import yaml
 from pydantic import ValidationError
 
-from msa_core import paths
+from msa_core import build, paths
 from msa_core.config import GridRun, RunConfig, resolve
 from msa_core.paths import RUNS, from_root
 from msa_core.records import is_finished, read_config
-from msa_core.study import load_dataset
 
 NOT_FINISHED = "not finished"
 SHOWN = 3  # differences named for one run; of more, their number
@@ -163,7 +162,7 @@ def true_labels(config: RunConfig) -> pd.DataFrame | None:
     """
     if config.dataset.features is not None and not from_root(config.dataset.features).is_file():
         return None
-    train = load_dataset(config.dataset, config.model.text_encoder)["train"]
+    train = build.dataset(config)["train"]
     return pd.DataFrame({"id": train.ids, **train.unimodal_labels}) if train.unimodal_labels else None
 
 
