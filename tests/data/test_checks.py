@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from feature_files import FRAMES, LABELS, TEXT_FIELDS, WIDTHS, make_raw, place, refusal
 
-from msa_core import SPLITS
+from msa_core import MODALITIES, SPLITS
 from msa_core.data import load_features, planted_tokenizer
 
 LENGTHS = "audio_lengths"
@@ -62,9 +62,29 @@ CHECKS = {  # case -> (damage, where, got, expected)
         "fields ['annotations', 'audio_lengths', 'id'",
         "text, audio or vision",
     ),
-    "length 0": (put("valid", LENGTHS, 0, 1), place("valid", LENGTHS, 1), "length 0", "1..6"),
-    "length over T": (put("test", LENGTHS, 7, 2), place("test", LENGTHS, 2), "length 7", "1..6"),
-    "length below 0": (put("train", "vision_lengths", -1, 3), place("train", "vision_lengths", 3), "length -1", "1..6"),
+    "length over T": (put("test", LENGTHS, 7, 2), place("test", LENGTHS, 2), "length 7", "0..6"),
+    "length below 0": (put("train", "vision_lengths", -1, 3), place("train", "vision_lengths", 3), "length -1", "0..6"),
+    **{
+        f"no {modality} in train": (
+            put("train", f"{modality}_lengths", [0, 0, 0, 0]),
+            place("train", f"{modality}_lengths"),
+            "length 0 in all 4 samples",
+            "at least one sample",
+        )
+        for modality in WIDTHS
+    },
+    "no text in train": (
+        both(lose("raw_text"), put("train", "text_bert", 0, np.s_[:, 1])),
+        place("train", "text_bert"),
+        "length 0 in all 4 samples",
+        "at least one sample",
+    ),
+    "aligned, and no token in train": (
+        both(lose("vision_lengths"), put("train", "text_bert", 0, np.s_[:, 1])),
+        place("train", "text_bert"),
+        "length 0 in all 4 samples",
+        "at least one sample",
+    ),
     "length not whole": (put("train", LENGTHS, 1.5, 0), place("train", LENGTHS, 0), "length 1.5", "a whole number"),
     "length nan": (put("train", LENGTHS, np.nan, 0), place("train", LENGTHS, 0), "length nan", "a whole number"),
     "too few lengths": (put("valid", LENGTHS, [1]), place("valid", LENGTHS), "shape (1,)", "(2,)"),
@@ -74,17 +94,11 @@ CHECKS = {  # case -> (damage, where, got, expected)
         "neither it nor text_bert",
         "the number of real frames",
     ),
-    "aligned, but no token": (
-        both(lose(LENGTHS), put("valid", "text_bert", 0, (1, 1))),
-        place("valid", "text_bert", 1),
-        "length 0",
-        "1..6",
-    ),
     "aligned, but fewer frames than tokens": (
         both(lose(LENGTHS), put("test", "audio", np.ones((3, 1, 3), np.float32))),
         place("test", "text_bert", 0),
         "length ",
-        "1..1",
+        "0..1",
     ),
     "id twice in a split": (
         put("test", "id", "test$_$0", 2),
@@ -167,10 +181,6 @@ ODD_FILES = {  # case -> (damage, where)
         lambda raw: raw.update(train={name: field[:0] for name, field in raw["train"].items()}),
         "split 'train'",
     ),
-    "a sample without a token": (
-        both(lose("raw_text"), put("valid", "text_bert", 0, (1, 1))),
-        place("valid", "text_bert", 1),
-    ),
 }
 
 
@@ -196,13 +206,60 @@ def test_odd_files_are_refused_in_words_too(save, folder, case):
     assert [file.name for file in folder.iterdir()] == ["features.pkl"]
 
 
+@pytest.mark.parametrize("modality", MODALITIES)
+def test_the_refusal_of_an_absent_modality_names_the_field_to_leave_out(save, modality):
+    field = "text_bert" if modality == "text" else f"{modality}_lengths"
+    raw = make_raw(("raw_text",))
+    if modality == "text":
+        raw["train"][field][:, 1] = 0
+    else:
+        raw["train"][field] = [0] * 4
+    optional = "text_bert" if modality == "text" else modality
+    with pytest.raises(ValueError, match=rf"; leave the field '{optional}' out of every split"):
+        load_features(save(raw), planted_tokenizer())
+    for fields in raw.values():
+        del fields[optional]
+    assert modality not in load_features(save(raw), planted_tokenizer())["train"].modalities  # the remedy works
+
+
+@pytest.mark.parametrize(
+    ("lengths", "message"),
+    [
+        ([1, -1, 1, 1], "id 'train$_$1': got length -1 (1 of 4 samples wrong: 'train$_$1'), expected"),
+        ([7, 0, 9, 6], "id 'train$_$0': got length 7 (2 of 4 samples wrong: 'train$_$0', 'train$_$2'), expected"),
+        ([1.5, np.nan, 2, 0], "id 'train$_$0': got length 1.5 (2 of 4 samples wrong: 'train$_$0', 'train$_$1'), exp"),
+    ],
+)
+def test_a_refusal_counts_the_wrong_samples(save, lengths, message):
+    raw = make_raw()
+    raw["train"][LENGTHS] = lengths
+    with pytest.raises(ValueError, match=re.escape(message)):
+        load_features(save(raw))
+
+
+@pytest.mark.parametrize("wrong", [5, 6, 40])
+def test_a_refusal_shows_at_most_five_ids(save, wrong):
+    raw = make_raw(("audio", LENGTHS, "vision", "vision_lengths", "text_bert"))
+    raw["valid"] = {
+        "id": [f"clip {i}" for i in range(50)],
+        "raw_text": ["good"] * 50,
+        LABELS: np.where(np.arange(50) < 50 - wrong, 0.0, 5.0),
+    }
+    for fields in raw.values():
+        fields.pop("annotations", None)
+    ids = ", ".join(f"'clip {i}'" for i in range(50 - wrong, 55 - wrong))
+    more = ", ..." if wrong > 5 else ""
+    with pytest.raises(ValueError, match=re.escape(f"got label 5.0 ({wrong} of 50 samples wrong: {ids}{more}), exp")):
+        load_features(save(raw), planted_tokenizer())
+
+
 @pytest.mark.parametrize("split", SPLITS)
 def test_a_missing_split(save, split):
     raw = make_raw()
     del raw[split]
     path = save(raw)
-    there = sorted(set(SPLITS) - {split})
-    pattern = re.escape(f"{path}: got {there}, expected the splits {list(SPLITS)}; missing: ['{split}']; ")
+    others = sorted(set(SPLITS) - {split})
+    pattern = re.escape(f"{path}: got {others}, expected the splits {list(SPLITS)}; missing: ['{split}']; ")
     with pytest.raises(ValueError, match=pattern):
         load_features(path)
 
