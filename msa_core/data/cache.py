@@ -22,7 +22,7 @@ from msa_core.data.tensors import Streamed, new_file, write_tensors
 
 logger = logging.getLogger(__name__)
 
-CACHE_VERSION = 1  # raise it when the fields of this cache or of the token cache change
+CACHE_VERSION = 2  # raise it when the fields of this cache or of the token cache change
 CHUNK = 2**24  # bytes of padded frames that are worked on at once
 METADATA = "msa_core"  # the key of a cache's metadata in the file's header
 
@@ -95,7 +95,7 @@ def write_cache(cache: Path, path: Path, label_bound: float) -> None:
         )
     content, release = read_pickle(path)
     splits = checked_splits(path, content)
-    tensors, replaced = _checked_tensors(splits, label_bound, release)
+    tensors, replaced, absent = _checked_tensors(splits, label_bound, release)
     metadata = {
         "version": CACHE_VERSION,
         "size": status.st_size,
@@ -103,25 +103,32 @@ def write_cache(cache: Path, path: Path, label_bound: float) -> None:
         "sha256": _sha256(path),
         "label_bound": label_bound,
         "replaced_frames": replaced,  # counted while the frames are written
+        "absent": absent,
     }
     with new_file(cache, like=path) as partial:
         write_tensors(partial, tensors, lambda: {METADATA: json.dumps(metadata)})
     if any(replaced.values()):
         logger.warning("%s: NaN or infinite values replaced by 0, in so many frames: %s", path, replaced)
+    if absent:
+        counts = (f"{name} {number} of {len(splits[name.split('/')[0]].ids)}" for name, number in absent.items())
+        logger.warning("%s: samples of length 0, which lack the modality: %s", path, ", ".join(counts))
 
 
 def _checked_tensors(
     splits: dict[str, SplitChecks], label_bound: float, release: Callable[[], None]
-) -> tuple[dict[str, Streamed], dict[str, int]]:
+) -> tuple[dict[str, Streamed], dict[str, int], dict[str, int]]:
     """Check every field of every split.
 
     Returns:
-        The cache's tensors by name, and "<split>/<modality>" -> number of frames; once the tensors are written, this
-        is the number of the frames in which a value was replaced.
+        tensors: the cache's, by name.
+        replaced: "<split>/<modality>" -> number of frames; once the tensors are written, the number of the frames in
+            which a value was replaced.
+        absent: "<split>/<modality>" -> number of samples that lack the modality, where it is not 0.
     """
     fields = common_fields(splits)
     tensors: dict[str, Streamed] = {}
     replaced: dict[str, int] = {}
+    absent: dict[str, int] = {}
     for name, split in splits.items():
         tensors |= _strings(f"{name}/id", split.ids)
         tensors[f"{name}/labels"] = Streamed.of(split.labels("regression_labels", label_bound))
@@ -132,14 +139,18 @@ def _checked_tensors(
             tensors |= _strings(f"{name}/raw_text", split.entries("raw_text", str, "a string"))
         if "text_bert" in fields:
             tokens, lengths = split.text_bert()
+            if "raw_text" not in fields:
+                split.require_sequences("text_bert", lengths, "text_bert")
+                absent[f"{name}/text"] = int((lengths == 0).sum())
             tensors[f"{name}/text_bert/values"] = Streamed.of(_unpadded(tokens, lengths).astype(np.int64))
             tensors[f"{name}/text_bert/offsets"] = _offsets(lengths)
         for modality in FRAME_MODALITIES:
             if modality in fields:
                 train = tensors.get(f"train/{modality}/values")
                 frames, lengths = split.frames(modality, width=None if train is None else train.shape[1])
+                absent[f"{name}/{modality}"] = int((lengths == 0).sum())
                 tensors |= _frame_tensors(name, modality, frames, lengths, replaced, release)
-    return tensors, replaced
+    return tensors, replaced, {name: number for name, number in absent.items() if number}
 
 
 def _frame_tensors(
@@ -212,7 +223,7 @@ def _real_frames(
         finite = np.isfinite(values)
         values[~finite] = 0
         replaced[name] += int((~finite.all(axis=1)).sum())
-        if moments is not None:
+        if moments is not None and len(values):
             moments.add(values)
         release()
         yield values

@@ -17,6 +17,7 @@ UNIMODAL_LABEL_FIELDS = {
     "audio": "regression_labels_A",
     "vision": "regression_labels_V",
 }
+SHOWN_IDS = 5  # the largest number of ids in a message
 
 
 class SplitChecks:
@@ -94,33 +95,35 @@ class SplitChecks:
         return labels
 
     def refuse(self, field: str, wrong: NDArray, got: Callable[[int], str], expected: str, remedy: str) -> None:
-        """Fail at the first sample of which `wrong` is true, showing what was got of it."""
-        if wrong.any():
-            first = int(wrong.argmax())
-            self.fail(field, got=got(first), expected=expected, remedy=remedy, sample=first)
+        """Fail if `wrong`, (N,), is true of a sample: with the value of the first, the number and the first ids."""
+        places = wrong.nonzero()[0].tolist()
+        if places:
+            ids = ", ".join(repr(self.ids[place]) for place in places[:SHOWN_IDS]) + ", ..." * (len(places) > SHOWN_IDS)
+            count = f"{len(places)} of {len(self.ids)} samples wrong: {ids}"
+            self.fail(field, got=f"{got(places[0])} ({count})", expected=expected, remedy=remedy, sample=places[0])
 
     def lengths(self, field: str, lengths: NDArray, longest: int) -> NDArray:
-        """Lengths (N,), each a whole number within 1..T."""
+        """Lengths (N,), each a whole number within 0..T."""
         if lengths.shape != (len(self.ids),):
             expected = f"({len(self.ids)},)"
             self.fail(field, got=f"shape {lengths.shape}", expected=expected, remedy="give one length a sample")
         self.refuse(
             field,
-            ~((lengths >= 1) & (lengths <= longest)) | (lengths != np.floor(lengths)),
+            ~((lengths >= 0) & (lengths <= longest)) | (lengths != np.floor(lengths)),
             lambda sample: f"length {lengths[sample]}",
-            expected=f"a whole number within 1..{longest}, the frames there are",
-            remedy="drop samples of no length, or mend their lengths",
+            expected=f"a whole number within 0..{longest}, the number of frames",
+            remedy="drop these samples, or correct their lengths (0: the sample lacks the modality)",
         )
         return lengths.astype(np.int64)
 
     def text_bert(self) -> tuple[NDArray, NDArray]:
-        """Padded token ids (N, T) and lengths (N,)."""
+        """Padded token ids (N, T) and lengths (N,), each within 0..T."""
         tokens = self.numbers("text_bert", "(N, 3, T)")
         if tokens.shape[1] != 3:
             expected = "(N, 3, T): ids, mask, types"
             self.fail("text_bert", got=f"shape {tokens.shape}", expected=expected, remedy="write the field again")
         mask = tokens[:, 1] != 0
-        lengths = self.lengths("text_bert", mask.sum(axis=1), tokens.shape[2])
+        lengths = mask.sum(axis=1)
         self.refuse(
             "text_bert",
             (mask != (np.arange(tokens.shape[2]) < lengths[:, None])).any(axis=1),
@@ -130,8 +133,18 @@ class SplitChecks:
         )
         return tokens[:, 0], lengths
 
+    def require_sequences(self, field: str, lengths: NDArray, optional: str) -> None:
+        """Fail if all of train's lengths, (N,), are 0; `optional` is the field that can be left out."""
+        if self.name == "train" and not lengths.any():
+            self.fail(
+                field,
+                got=f"length 0 in all {len(lengths)} samples",
+                expected="at least one sample of train that has the modality",
+                remedy=f"leave the field {optional!r} out of every split",
+            )
+
     def frames(self, modality: str, width: int | None = None) -> tuple[NDArray, NDArray]:
-        """Padded frames (N, T, D) and lengths (N,), each within 1..T; `width` is the D that train has."""
+        """Padded frames (N, T, D) and lengths (N,), each within 0..T; `width` is the D that train has."""
         frames = self.numbers(modality, "(N, T, D)")
         field = f"{modality}_lengths"
         if field in self.fields:
@@ -146,6 +159,7 @@ class SplitChecks:
                 remedy=f"add {field} to the file",
             )
         lengths = self.lengths(field, lengths, frames.shape[1])
+        self.require_sequences(field, lengths, modality)
         if width is not None and frames.shape[2] != width:
             self.fail(
                 modality,

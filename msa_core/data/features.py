@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -36,8 +37,13 @@ class Ragged:
         """(N,) int64."""
         return self.offsets.diff()
 
-    def rows(self, index: Tensor, longest: int | None = None) -> tuple[Tensor, Tensor]:
-        """The sequences `index`, (B,), end to end, as a copy, and their lengths (B,), each cut to the `longest`.
+    def rows(self, index: Tensor, longest: int | None = None, omitted: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """The sequences `index`, (B,), end to end, as a copy, and their lengths (B,).
+
+        Args:
+            index: places of the sequences, (B,).
+            longest: each sequence is cut to so many entries; None: none is cut.
+            omitted: (B,) bool, sequences of which no entry is taken; None: none.
 
         >>> Ragged.of([torch.tensor([1, 2]), torch.tensor([3])]).rows(torch.tensor([1, 0]))
         (tensor([3, 1, 2]), tensor([1, 2]))
@@ -45,6 +51,7 @@ class Ragged:
         starts = self.offsets[index]
         lengths = self.offsets[index + 1] - starts
         lengths = lengths.clamp(max=longest) if longest else lengths
+        lengths = lengths if omitted is None else lengths.masked_fill(omitted, 0)
         ends = lengths.cumsum(0)
         places = torch.arange(int(lengths.sum())) + (starts - ends + lengths).repeat_interleave(lengths)
         return self.values.index_select(0, places), lengths
@@ -71,14 +78,18 @@ class Batch:
     Attributes:
         index: place of each sample in its split, (B,) int64.
         labels: human multimodal label, (B,).
-        sequences: modality -> (B, T) token ids for text, (B, T, D) frames for audio and vision.
-        lengths: modality -> (B,) int64, on the CPU, each at least 1.
+        sequences: modality -> (B, T) token ids for text, (B, T, D) frames for audio and vision; zeros for a sample
+            that lacks the modality; T is 0 if all samples of the batch lack it.
+        lengths: modality -> (B,) int64, on the CPU; 0: the modality is absent from this sample.
+        present: modality -> (B,) bool, for each modality that a sample of the split lacks (of the split, not of the
+            batch: all batches of a split have the same keys); a modality that is no key is present in every sample.
     """
 
     index: Tensor
     labels: Tensor
     sequences: dict[str, Tensor]
     lengths: dict[str, Tensor]
+    present: dict[str, Tensor] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.index)
@@ -90,25 +101,29 @@ class Batch:
             index=self.index.to(device),
             labels=self.labels.to(device),
             sequences={modality: sequence.to(device) for modality, sequence in self.sequences.items()},
+            present={modality: present.to(device) for modality, present in self.present.items()},
         )
 
 
 @dataclass(frozen=True)
 class FeatureSet:
-    """One split.
+    """One split. A sample may lack a modality (its sequence has length 0), or several, or all.
 
     Attributes:
         split: "train", "valid" or "test".
         ids: N strings, unique across splits.
         labels: human multimodal labels within [-label_bound, label_bound], (N,) float32.
         label_bound: H.
-        sequences: modality -> token ids for text, (T, D) float32 frames for audio and vision; only those there are.
+        sequences: modality -> token ids for text, (T, D) float32 frames for audio and vision; only the modalities of
+            the data set.
         raw_text: N transcripts, or None.
         unimodal_labels: modality -> (N,): human ones (CH-SIMS), true ones (planted data), or nothing.
         factors: planted data only: "shared", "text", "audio", "vision" -> (N,).
         scaling: modality -> (mean, scale), (D,) each, of the train split: frames are standardised when batched.
         max_frames: audio and vision are cut to their first so many frames when batched; None keeps all.
-        source: where the data are from (file name, SHA-256, frames with replaced values, or the generator's arguments).
+        dropped: modality -> (N,) bool: the samples that are batched without it, see `dropping`.
+        source: where the data are from (file name, SHA-256, frames with replaced values, numbers of samples that lack
+            a modality; or the generator's arguments).
     """
 
     split: str
@@ -121,6 +136,7 @@ class FeatureSet:
     factors: dict[str, Tensor] = field(default_factory=dict)
     scaling: Mapping[str, tuple[Tensor, Tensor]] = field(default_factory=dict)
     max_frames: int | None = None
+    dropped: Mapping[str, Tensor] = field(default_factory=dict)
     source: dict[str, Any] = field(default_factory=dict)
 
     def __len__(self) -> int:
@@ -128,39 +144,75 @@ class FeatureSet:
 
     @property
     def modalities(self) -> tuple[str, ...]:
-        """Those the split has, in the order text, audio, vision."""
+        """The modalities of the data set, in the order text, audio, vision."""
         return tuple(self.sequences)
 
+    @cached_property
+    def present(self) -> dict[str, Tensor]:
+        """Modality -> (N,) bool, for each modality that at least one sample lacks; empty if nothing is absent."""
+        present = {modality: self.lengths(modality) > 0 for modality in self.modalities}
+        return {modality: mask for modality, mask in present.items() if not mask.all()}
+
     def lengths(self, modality: str) -> Tensor:
-        """Number of tokens or frames of each sample as batched, (N,) int64."""
+        """Number of tokens or frames of each sample as batched, (N,) int64; 0 where the modality is absent."""
         lengths = self.sequences[modality].lengths
-        return lengths.clamp(max=self.max_frames) if self.max_frames and modality != "text" else lengths
+        lengths = lengths.clamp(max=self.max_frames) if self.max_frames and modality != "text" else lengths
+        return lengths.masked_fill(self.dropped[modality], 0) if modality in self.dropped else lengths
+
+    def dropping(self, modality: str, share: float, seed: int) -> "FeatureSet":
+        """A copy in which some samples lack a modality; the stored values are shared, not copied.
+
+        `round(share * N)` of all N samples are chosen, those that lack the modality already among them. The choice
+        depends on `seed` and N alone: a larger share adds to the samples of a smaller one, and two modalities with
+        one seed lose the same samples. What was dropped before stays dropped. A sample may end up without any modality.
+
+        Raises:
+            ValueError: a modality that the data set does not have, or a share outside [0, 1].
+        """
+        if modality not in self.modalities:
+            raise ValueError(
+                f"FeatureSet.dropping: got modality {modality!r} for split {self.split!r}, "
+                f"expected one of {self.modalities}; name a modality of the data set"
+            )
+        if not 0 <= share <= 1:
+            raise ValueError(
+                f"FeatureSet.dropping: got share {share} of {modality} for split {self.split!r}, "
+                "expected one within [0, 1]; give the share of the samples, not a percentage"
+            )
+        order = torch.randperm(len(self), generator=torch.Generator().manual_seed(seed))
+        chosen = torch.zeros(len(self), dtype=torch.bool)
+        chosen[order[: round(share * len(self))]] = True
+        return replace(self, dropped={**self.dropped, modality: self.dropped.get(modality, chosen) | chosen})
 
     def batch(self, index: Tensor) -> Batch:
         """The samples `index`, (B,) int64, as a padded batch on the CPU."""
         sequences, lengths = {}, {}
         for modality, ragged in self.sequences.items():
-            cut = self.max_frames if modality != "text" else None
-            rows, lengths[modality] = ragged.rows(index, cut)
+            longest = self.max_frames if modality != "text" else None
+            omitted = self.dropped[modality][index] if modality in self.dropped else None
+            rows, lengths[modality] = ragged.rows(index, longest, omitted)
             if modality in self.scaling:
                 mean, scale = self.scaling[modality]
                 rows = rows.sub_(mean).div_(scale)
             sequences[modality] = pad_sequence(rows.split(lengths[modality].tolist()), batch_first=True)
-        return Batch(index, self.labels[index], sequences, lengths)
+        present = {modality: mask[index] for modality, mask in self.present.items()}
+        return Batch(index, self.labels[index], sequences, lengths, present)
 
 
 def batches(features: FeatureSet, batch_size: int, shuffle_seed: int | None = None) -> Iterator[Batch]:
     """Every sample once, in batches of like length.
 
     All batches are within one sample of each other's size, at most `batch_size`, so that no rest of a single sample
-    (which has no covariance) is left over.
+    (which has no covariance) is left over. The order depends on the stored lengths, not on what has been dropped: a
+    split has the same samples in its batches with and without a dropped modality.
 
     Args:
         features: the split.
         batch_size: the largest number of samples in a batch.
         shuffle_seed: None: longest first; a number: a random order made from that number alone.
     """
-    cost = features.lengths("text" if "text" in features.modalities else features.modalities[0])
+    stored = replace(features, dropped={})
+    cost = stored.lengths("text" if "text" in features.modalities else features.modalities[0])
     if shuffle_seed is None:
         order = cost.argsort(descending=True, stable=True)
     else:

@@ -24,16 +24,22 @@ def load_features(
 ) -> dict[str, FeatureSet]:
     """Read a feature file, by way of a cache that is written at the first read and rebuilt when the file changes.
 
-    A pickle is a program; this one may build numpy arrays and plain containers and nothing else. The first read goes
-    through large arrays in chunks (`read_pickle` says which arrays are in memory as a whole all the same; in Fortran
-    order, which keeps a sample's numbers far apart, each chunk goes through all of the array). The cache is one
-    safetensors file, `<file name>.cache`, memory-mapped, with frames stored without padding; beside it,
-    `<file name>.cache.tokens-<key>` holds the tokens of one tokenizer and one `max_tokens`.
+    A pickle is a program; this reader builds numpy arrays and plain containers and refuses everything else. The first
+    read processes large arrays in chunks (`read_pickle` says which arrays it holds in memory as a whole; of an array in
+    Fortran order, each chunk reads the whole array). The cache is one memory-mapped safetensors file,
+    `<file name>.cache`, with frames stored without padding; beside it, `<file name>.cache.tokens-<key>` holds the
+    tokens of one tokenizer and one `max_tokens`.
 
     The file is `{"train" | "valid" | "test": {...}}` with, for N samples each: "id" and "regression_labels"
     (required); "raw_text" or "text_bert" (N, 3, T); "audio" (N, T, D) with "audio_lengths"; "vision" likewise;
-    "regression_labels_T", "_A", "_V". Where lengths are missing (aligned features) they are those of text_bert's
-    mask. The field "text" (precomputed states) is not used: text is encoded here.
+    "regression_labels_T", "_A", "_V". The field "text" (precomputed states) is not used: text is encoded here.
+
+    Length 0 means that the sample lacks the modality (a video without a face, a clip without sound). A file without
+    "audio_lengths" or "vision_lengths" (aligned features) takes them from text_bert's mask: a mask of zeros then makes
+    that modality absent too. Text is absent where it is read from text_bert (the file has no "raw_text") and the mask
+    is all zeros; an empty transcript still has its special tokens and is present. The first read logs the number of
+    absent samples, and `source["absent"]` keeps it: "<split>/<modality>" -> number, where it is not 0. A sample may
+    lack every modality. In the train split, each modality must be present in at least one sample.
 
     Args:
         path: the pickle.
@@ -103,5 +109,5 @@ def _feature_set(
         },
         scaling=scaling,
         max_frames=max_frames,
-        source={"file": path.name} | {key: stored.metadata[key] for key in ("sha256", "replaced_frames")},
+        source={"file": path.name} | {key: stored.metadata[key] for key in ("sha256", "replaced_frames", "absent")},
     )
