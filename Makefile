@@ -8,7 +8,7 @@ GRID ?= small
 SNAKEMAKE = $(BIN)/snakemake --snakefile workflow/Snakefile --cores $(CORES) --keep-going --rerun-incomplete \
 	--quiet host reason rules --config grid=$(GRID)
 
-.PHONY: study report test lab check lock clean
+.PHONY: study report test test-fast lab check lock clean
 .DEFAULT_GOAL := study
 
 $(READY): requirements.lock pyproject.toml
@@ -30,18 +30,22 @@ report: study ## one page of all the study's tables and figures: what make study
 test: $(READY) ## every test, the doctests and the notebooks included
 	$(BIN)/pytest
 
+test-fast: $(READY) ## the tests for daily work: all but those marked slow
+	$(BIN)/pytest -m "not slow"
+
 lab: $(READY) ## JupyterLab on the notebooks
 	$(BIN)/jupyter lab notebooks
 
-check: $(READY) ## lint, types, notebooks without outputs
+check: $(READY) ## lint, types, import order, notebooks without outputs
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
 	$(BIN)/nbstripout --verify notebooks/*.ipynb
 
-lock: $(READY) ## resolve the newest versions anew into requirements.lock
+lock: $(READY) ## add new dependencies to requirements.lock; with UPGRADE=1, resolve the newest version of everything
 	$(BIN)/python -m pip install --quiet uv
-	$(BIN)/python workflow/lock.py
+	$(BIN)/python workflow/lock.py $(if $(UPGRADE),--upgrade)
 
 clean: ## remove the environment, never results
 	rm -rf .venv

@@ -36,25 +36,27 @@ def real_data(tmp_path_factory):
     return path
 
 
-@pytest.fixture
-def checkout(tmp_path):
-    """A copy of the sources as a fresh clone has them."""
+@pytest.fixture(scope="module")
+def checkout(tmp_path_factory):
+    """A copy of the sources as a fresh clone has them, for the tests of one module; leave it as it is."""
+    folder = tmp_path_factory.mktemp("checkout")
     for part in ("msa_core", "config", "workflow", "notebooks", "figures", "reference"):
         ignored = shutil.ignore_patterns("__pycache__", "*.png", "*.svg")
-        shutil.copytree(ROOT / part, tmp_path / part, ignore=ignored)
-    shutil.copytree(ROOT / "results" / "benchmarks", tmp_path / "results" / "benchmarks")
-    return tmp_path
+        shutil.copytree(ROOT / part, folder / part, ignore=ignored)
+    shutil.copytree(ROOT / "results" / "benchmarks", folder / "results" / "benchmarks")
+    return folder
 
 
-@pytest.fixture
-def small_checkout(checkout):
-    """The same with little planted data and two epochs."""
-    preset = checkout / "config" / "datasets" / "planted.yaml"
-    chosen = yaml.safe_load(preset.read_text())
-    chosen["dataset"]["planted"] = {"num_train": 40, "num_valid": 20, "num_test": 20}
-    chosen["training"]["max_epochs"] = 2
-    preset.write_text(yaml.safe_dump(chosen))
-    return checkout
+@pytest.fixture(scope="module")
+def small_checkout(checkout, tmp_path_factory):
+    """Another copy, with little planted data and two epochs."""
+    folder = shutil.copytree(checkout, tmp_path_factory.mktemp("small") / "checkout")
+    preset = folder / "config" / "datasets" / "planted.yaml"
+    settings = yaml.safe_load(preset.read_text())
+    settings["dataset"]["planted"] = {"num_train": 40, "num_valid": 20, "num_test": 20}
+    settings["training"]["max_epochs"] = 2
+    preset.write_text(yaml.safe_dump(settings))
+    return folder
 
 
 @pytest.fixture(scope="module")

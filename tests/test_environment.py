@@ -1,11 +1,15 @@
 """pyproject.toml, requirements.lock and environment.yml say the same."""
 
+import sys
 import tomllib
+from importlib.metadata import packages_distributions
 
 import pytest
 import yaml
+from grimp import build_graph
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
+from packaging.utils import canonicalize_name
 
 from msa_core import paths
 
@@ -16,13 +20,16 @@ LOCK = [
     if line and not line.startswith("#")
 ]
 CONDA = yaml.safe_load((paths.ROOT / "environment.yml").read_text())
-WANTED = [
-    Requirement(text)
-    for text in [
-        *PROJECT["dependencies"],
-        *(text for extra in PROJECT["optional-dependencies"].values() for text in extra),
-    ]
-]
+EXTRAS = PROJECT["optional-dependencies"]
+IMPORTS = build_graph("msa_core", include_external_packages=True, cache_dir=None)
+
+
+def installed_with(*extras):
+    """What pip installs for the package with these extras, and with the extras that they include."""
+    requirements = {Requirement(text) for text in PROJECT["dependencies"]}
+    for requirement in (Requirement(text) for extra in extras for text in EXTRAS[extra]):
+        requirements |= installed_with(*requirement.extras) if requirement.name == PROJECT["name"] else {requirement}
+    return requirements
 
 
 @pytest.mark.parametrize("locked", LOCK, ids=str)
@@ -31,17 +38,36 @@ def test_every_version_is_exact(locked):
     assert locked.url is None
 
 
-@pytest.mark.parametrize("wanted", WANTED, ids=str)
+@pytest.mark.parametrize("dependency", sorted(installed_with(*EXTRAS), key=str), ids=str)
 @pytest.mark.parametrize("python", ["3.11", "3.12", "3.13"])
 @pytest.mark.parametrize("system", ["linux", "darwin"])
-def test_every_dependency_is_locked_once_to_a_version_it_allows(wanted, python, system):
+def test_every_dependency_is_locked_once_to_a_version_it_allows(dependency, python, system):
     place = {"python_version": python, "python_full_version": f"{python}.9", "sys_platform": system}
     locked = [
-        r for r in LOCK if r.name.lower() == wanted.name.lower() and (r.marker is None or r.marker.evaluate(place))
+        r for r in LOCK if r.name.lower() == dependency.name.lower() and (r.marker is None or r.marker.evaluate(place))
     ]
     assert len(locked) == 1
     (version,) = (specifier.version for specifier in locked[0].specifier)
-    assert wanted.specifier.contains(version)
+    assert dependency.specifier.contains(version)
+
+
+@pytest.mark.parametrize(
+    ("modules", "extras"),
+    [
+        (["alignment", "labels", "metrics", "objective"], []),
+        (["run"], ["models"]),
+        (["analysis"], ["study"]),
+    ],
+    ids=["base", "models", "study"],
+)
+def test_an_installation_brings_what_its_modules_import(modules, extras):
+    names = {f"msa_core.{module}" for module in modules}
+    names = names.union(*map(IMPORTS.find_descendants, names))
+    imported = names.union(*map(IMPORTS.find_upstream_modules, names))
+    packages = {name.split(".")[0] for name in imported} - sys.stdlib_module_names - {"msa_core"}
+    distributions = packages_distributions()
+    needed = {canonicalize_name(distributions[package][0]) for package in packages}
+    assert needed <= {canonicalize_name(requirement.name) for requirement in installed_with(*extras)}
 
 
 def test_conda_installs_the_same_lock_and_the_package():
