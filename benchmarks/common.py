@@ -13,11 +13,12 @@ import pandas as pd
 import torch
 from numpy.typing import ArrayLike
 
-from msa_core import records
+from msa_core import provenance
+from msa_core.analysis.outputs import write_table
 from msa_core.paths import ROOT
 
 RESULTS = ROOT / "results" / "benchmarks"
-STARTED = records.start()  # before anything is written, which would make the tree unclean
+STARTED = provenance.start()  # before anything is written, which would make the tree unclean
 
 
 def last_line(command: list[str], **environment: str) -> dict[str, Any]:
@@ -47,7 +48,9 @@ def write(table: pd.DataFrame, file: Path, title: str, notes: str) -> None:
     """Write `<file>.csv` (every digit) and `<file>.md` (bytes as MB, four digits, where it is from); print it."""
     cpu = [line.partition(": ")[2] for line in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in line]
     memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 1e9
-    packages = ", ".join(f"{name} {version}" for name, version in records.provenance(STARTED, {})["packages"].items())
+    packages = ", ".join(
+        f"{name} {version}" for name, version in provenance.provenance(STARTED, {})["packages"].items()
+    )
     arguments = ["..." if os.sep in argument else argument for argument in sys.argv[1:]]  # a path is the machine's own
     command = " ".join(["python", f"benchmarks/{Path(sys.argv[0]).name}", *arguments])
     shown = table.copy()
@@ -67,5 +70,5 @@ def write(table: pd.DataFrame, file: Path, title: str, notes: str) -> None:
         f"Python {platform.python_version()}, {packages}.\n\n"
         f"{notes}\n\n{shown.replace('nan', '').to_markdown(index=False, disable_numparse=True)}\n"
     )
-    records.write_table(table, text, file)
+    write_table(table, text, file)
     print(text)

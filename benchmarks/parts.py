@@ -24,7 +24,7 @@ import torch
 from common import RESULTS, last_line, write
 from scipy.stats import bootstrap
 
-from msa_core import records
+from msa_core import provenance
 from msa_core.alignment import DISTANCES
 from msa_core.config import RunConfig, resolve
 from msa_core.data import FeatureSet
@@ -100,7 +100,7 @@ def measure_memory(text_encoder: str, part: str, batches: int) -> dict[str, int]
         for epoch in (1, 2):
             for _ in one.steps(epoch):
                 pass
-    found = records.provenance(records.start(), {})
+    found = provenance.provenance(provenance.start(), {})
     parameters = sum(parameter.numel() for group in one.optimizer.param_groups for parameter in group["params"])
     return {"peak": found["peak_device_memory"] or found["peak_memory"], "parameters": parameters}
 

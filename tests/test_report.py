@@ -18,9 +18,10 @@ import pandas as pd
 frame = pd.DataFrame({"variant": ["paper", "no_alignment", "third"], "MAE": [0.9, -0.25, 10.0]})
 frame.style.format(precision=2).hide(axis="index")"""
 FIGURE = """\
-from msa_core import plots
+import matplotlib.pyplot as plt
+import msa_core.analysis.plots  # the style
 
-figure, axis = plots.plt.subplots()
+figure, axis = plt.subplots()
 axis.plot([1, 2]);"""
 WIDE = """\
 from IPython.display import Markdown
@@ -159,5 +160,5 @@ def test_what_is_not_run_or_not_here_is_refused(tmp_path, cell, message):
 
 
 def test_a_missing_notebook_is_named(tmp_path):
-    with pytest.raises(ValueError, match=r"none\.ipynb: not there"):
+    with pytest.raises(ValueError, match=r"none\.ipynb: got no file"):
         build([tmp_path / "none.ipynb"])

@@ -16,7 +16,14 @@ from traitlets.config import Config
 
 from msa_core.config import resolve
 
-SHOWN = ["text/html", "text/markdown", "image/svg+xml", "image/png", "image/jpeg", "text/plain"]  # the first there is
+SHOWN = [
+    "text/html",
+    "text/markdown",
+    "image/svg+xml",
+    "image/png",
+    "image/jpeg",
+    "text/plain",
+]  # the first that an output has
 
 
 def read(path: Path) -> NotebookNode:
@@ -26,7 +33,7 @@ def read(path: Path) -> NotebookNode:
         ValueError: a cell failed or was never run; it names notebook and cell.
     """
     if not path.is_file():
-        raise ValueError(f"notebook {path}: not there, expected an executed notebook; `make report` runs it")
+        raise ValueError(f"notebook {path}: got no file, expected an executed notebook; `make report` runs it")
     notebook = nbformat.read(path, as_version=4)
     cells: list[NotebookNode] = []
     for number, cell in enumerate(notebook.cells, 1):
@@ -95,10 +102,10 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("notebooks", nargs="+", type=Path, help="executed notebooks, in the order of the page")
     parser.add_argument("--output", required=True, type=Path, help="the page to write")
-    given = parser.parse_args()
+    options = parser.parse_args()
     try:
-        page = build(given.notebooks)
+        page = build(options.notebooks)
     except ValueError as error:
         sys.exit(f"no report: {error}")
-    given.output.parent.mkdir(parents=True, exist_ok=True)
-    given.output.write_text(page)
+    options.output.parent.mkdir(parents=True, exist_ok=True)
+    options.output.write_text(page)

@@ -205,7 +205,7 @@ def _metrics(weights: NDArray, pred: NDArray, true: NDArray, scheme: str) -> dic
         weights: (draws, n), how often each sample is in it.
         pred: (S, n).
         true: (n,).
-        scheme: as there.
+        scheme: as in `metrics.regression_metrics`.
 
     Returns:
         Metric -> (draws, S).

@@ -5,11 +5,12 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from msa_core import claims
+from msa_core.analysis import claims
 
 RNG = np.random.default_rng(0)
 TRUE = RNG.uniform(-3, 3, 200)
 SEEDS = (1, 2, 3, 4, 5)
+FAMILIES = {"alignment": ["weight_1", "distance_cka"], "weight": ["paper", "weight_1"]}
 NAME = {"dataset": "d", "title": "D"}
 
 
@@ -26,7 +27,7 @@ def predicted(errors, noise=0.02):
 
 
 def measured(predictions):
-    """Their test MAE as `records.read_metrics` gives it."""
+    """Their test MAE as `collect.read_metrics` gives it."""
     error = (predictions["prediction"] - predictions["label"]).abs()
     mae = error.groupby([predictions[c] for c in ("dataset", "title", "variant", "seed")], sort=False).mean()
     return mae.rename("value").reset_index().assign(split="test", task="multimodal", metric="mae")
@@ -52,13 +53,14 @@ def variances(**by_variant):
 
 def table(errors, loss=1.0, shrunk=1.0, **more):
     predictions = predicted(errors)
-    return claims.claims_table(
+    measurements = claims.Measurements(
         measured(predictions),
         predictions,
         histories(loss_multimodal=loss),
         variances(paper=1.0, no_alignment=shrunk),
         **more,
     )
+    return claims.claims_table(measurements, FAMILIES)
 
 
 def about(found, claim, number=None):
@@ -214,7 +216,8 @@ def test_costs_are_those_of_the_papers_parts():
 def test_the_spread_over_seeds_has_its_chi_squared_interval():
     predictions = predicted({"paper": 0.5, "no_alignment": 0.6, "weight_1": 0.55}, noise=0.3)
     metrics = measured(predictions)
-    found = claims.claims_table(metrics, predictions, histories(loss_multimodal=1.0), variances(paper=1.0))
+    measurements = claims.Measurements(metrics, predictions, histories(loss_multimodal=1.0), variances(paper=1.0))
+    found = claims.claims_table(measurements, FAMILIES)
     row = about(found, "One seed is enough")
     values = metrics.loc[metrics["variant"] == "paper", "value"]
     low, high = np.sqrt(4 * values.var(ddof=1) / stats.chi2.ppf([0.975, 0.025], 4))

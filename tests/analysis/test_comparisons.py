@@ -7,12 +7,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from msa_core import comparisons
+from msa_core.analysis import comparisons
 from msa_core.metrics import regression_metrics
 
 
 def frame(runs, true, scheme="mosi", dataset="d"):
-    """{(variant, seed): predictions} as `records.read_predictions` gives it."""
+    """{(variant, seed): predictions} as `collect.read_predictions` gives it."""
     rows = [
         {"id": f"u{i}", "label": label, "prediction": prediction, "variant": variant, "seed": seed}
         for (variant, seed), predictions in runs.items()

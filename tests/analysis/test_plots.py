@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 from test_tables import long
 
-from msa_core import plots, tables
+from msa_core.analysis import plots, tables
 
 
 @pytest.fixture(autouse=True)

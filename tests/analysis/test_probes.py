@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.linear_model import Ridge
 
-from msa_core import probes
+from msa_core.analysis import probes
 
 
 def draw(n, d, seed=0):

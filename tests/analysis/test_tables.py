@@ -5,13 +5,14 @@ import pandas as pd
 import pytest
 import torch
 
-from msa_core import paths, tables
+from msa_core import paths
 from msa_core.alignment import correlation_distance, covariance_distance
+from msa_core.analysis import tables
 from msa_core.data import planted_features
 
 
 def long(values):
-    """{(variant, seed): mae} as `records.read_metrics` gives it, with rows of other splits and tasks to be left out."""
+    """{(variant, seed): mae} as `collect.read_metrics` gives it, with rows of other splits and tasks to be left out."""
     rows = []
     for (variant, seed), mae in values.items():
         row = {"dataset": "d", "title": "D", "variant": variant, "seed": seed, "metric": "mae", "value": mae}

@@ -92,8 +92,8 @@ def alignment_distances(history: pd.DataFrame, measured: pd.DataFrame) -> Figure
     axes[0].set(title="In training, mean over batches", xlabel="epoch", ylabel="distance trained with")
     axes[0].xaxis.set_major_locator(MaxNLocator(integer=True))
     for axis, measure in zip(axes[1:], distances, strict=True):
-        chosen = measured[measured["measure"] == measure]
-        for (variant, _), line in chosen.groupby(["variant", "seed"], sort=False):
+        of_measure = measured[measured["measure"] == measure]
+        for (variant, _), line in of_measure.groupby(["variant", "seed"], sort=False):
             colour = f"C{variants.index(variant)}"
             axis.plot(line["when"], line["value"], "o-", color=colour, alpha=0.7, markersize=3, label=variant)
         axis.set(title="Train split, whole", xlabel="training", ylabel=measure)
@@ -109,7 +109,7 @@ def alignment_distances(history: pd.DataFrame, measured: pd.DataFrame) -> Figure
 
 
 def r2_dots(r2: pd.DataFrame, row: str, column: str) -> Figure:
-    """R2 of linear probes by variant: a dot a seed, a bar the mean; a panel for each `row` and `column` there is.
+    """R2 of linear probes by variant: a dot a seed, a bar the mean; a panel for each pair of `row` and `column`.
 
     Args:
         r2: variant, seed, r2 and the two columns named.
@@ -120,16 +120,18 @@ def r2_dots(r2: pd.DataFrame, row: str, column: str) -> Figure:
     size = (WIDTH, 1.0 + len(rows) * (0.5 + 0.24 * len(variants)))
     figure, axes = plt.subplots(len(rows), len(columns), figsize=size, sharex=True, sharey=True, squeeze=False)
     for (i, in_row), (j, in_column) in product(enumerate(rows), enumerate(columns)):
-        axis, chosen = axes[i, j], r2[(r2[row] == in_row) & (r2[column] == in_column)]
+        axis, of_panel = axes[i, j], r2[(r2[row] == in_row) & (r2[column] == in_column)]
         axis.set_yticks(range(len(variants)), variants)
         axis.grid(axis="y", visible=False)
-        if chosen.empty:
+        if of_panel.empty:
             axis.set_facecolor("0.93")
             continue
-        place = chosen["variant"].map(variants.index)
+        place = of_panel["variant"].map(variants.index)
         axis.axvline(0, color="0.6", linewidth=0.8)
-        axis.scatter(chosen["r2"], place, s=18, color=[f"C{number}" for number in place], alpha=0.8, zorder=3)
-        axis.scatter(chosen.groupby(place)["r2"].mean(), sorted(set(place)), marker="|", s=110, color="black", zorder=2)
+        axis.scatter(of_panel["r2"], place, s=18, color=[f"C{number}" for number in place], alpha=0.8, zorder=3)
+        axis.scatter(
+            of_panel.groupby(place)["r2"].mean(), sorted(set(place)), marker="|", s=110, color="black", zorder=2
+        )
         axis.set_title(f"{in_row} → {in_column}", fontsize=9)
     axes[0, 0].set_ylim(len(variants) - 0.4, -0.6)
     figure.supxlabel(f"cross-validated R², test split ({row} → {column}; dot: a seed, bar: the mean)", fontsize=10)

@@ -25,7 +25,7 @@ def label_trajectories(labels: pd.DataFrame, label_bound: float, followed: int =
         followed: how many utterances to follow, evenly spread over the range of y.
     """
     modalities = [modality for modality in MODALITIES if modality in labels]
-    chosen = _evenly_by_y(labels, followed)
+    utterances = _evenly_by_y(labels, followed)
     figure, axes = plt.subplots(2, len(modalities), figsize=(WIDTH, 5.6), sharex=True, sharey="row", squeeze=False)
     for column, modality in enumerate(modalities):
         top, bottom = axes[:, column]
@@ -37,7 +37,7 @@ def label_trajectories(labels: pd.DataFrame, label_bound: float, followed: int =
         top.plot(quantiles.index, quantiles[0.5], color=colour, label="median")
         top.set_title(modality)
         top.legend(loc="upper left", fontsize=8)
-        for number, identity in enumerate(chosen):
+        for number, identity in enumerate(utterances):
             path = labels[labels["id"] == identity].sort_values("epoch")
             bottom.plot(path["epoch"], path[modality], color=f"C{number}")
             bottom.scatter(path["epoch"].iloc[0], path["multimodal"].iloc[0], color=f"C{number}", s=22, zorder=3)
@@ -56,7 +56,7 @@ def label_distributions(
     Args:
         labels: one run's (`Run.labels`).
         label_bound: H.
-        true: id and a column of true unimodal labels per modality; None: there are none.
+        true: id and a column of true unimodal labels per modality; None: not known.
         number: of epochs shown.
     """
     modalities = [modality for modality in MODALITIES if modality in labels]
@@ -91,7 +91,7 @@ def label_paths(
         labels: one run's (`Run.labels`).
         texts: id -> what is written above the utterance's panel.
         label_bound: H.
-        true: id and a column of true unimodal labels per modality, drawn behind the last epoch; None: there are none.
+        true: id and a column of true unimodal labels per modality, drawn behind the last epoch; None: not known.
         followed: number of utterances.
     """
     modalities = [modality for modality in MODALITIES if modality in labels]
@@ -108,7 +108,7 @@ def label_paths(
             if true is not None:
                 target = true.loc[true["id"] == identity, modality]
                 axis.scatter(last * 1.06, target, color=colour, marker="D", s=22, zorder=3, label=f"true {modality}")
-        # Of a dollar sign in a text, or an id, no formula is to be made.
+        # A dollar sign in a text or an id starts no formula.
         axis.set_title("\n".join(wrap(shorten(texts[identity], 100), 36)), fontsize=8, loc="left", parse_math=False)
         axis.set_ylim(-1.05 * label_bound, 1.05 * label_bound)
         axis.xaxis.set_major_locator(MaxNLocator(integer=True))

@@ -28,8 +28,8 @@ def main_comparison(metrics: pd.DataFrame) -> Figure:
         shown = [metric for metric in MAIN_METRICS if metric in set(of_data_set["metric"])]
         variants = list(dict.fromkeys(of_data_set["variant"]))
         for axis, metric in zip(row, shown, strict=True):
-            chosen = of_data_set[of_data_set["metric"] == metric]
-            values = chosen.pivot(index="seed", columns="variant", values="value")[variants]
+            of_metric = of_data_set[of_data_set["metric"] == metric]
+            values = of_metric.pivot(index="seed", columns="variant", values="value")[variants]
             for _, line in values.iterrows():
                 axis.plot(range(len(variants)), line, color="0.8", linewidth=1, zorder=1)
                 axis.scatter(range(len(variants)), line, color="C0", alpha=0.7, s=26, zorder=3, label="a seed")
@@ -50,11 +50,11 @@ def forest(comparison: pd.DataFrame, reference: str = "paper", metric: str = "ma
 
     Args:
         comparison: as `comparisons.compare` gives it.
-        reference: the variant compared with, as named there.
+        reference: the variant compared with.
         metric: one of `comparisons.COMPARED`.
     """
-    chosen = comparison[(comparison["metric"] == metric) & comparison["difference"].notna()]
-    groups = list(chosen.groupby("title", sort=False))
+    rows = comparison[(comparison["metric"] == metric) & comparison["difference"].notna()]
+    groups = list(rows.groupby("title", sort=False))
     if not groups:
         figure = plt.figure(figsize=(WIDTH, 1))
         figure.text(0.5, 0.5, f"no finished run to compare with one of {reference}", ha="center")
@@ -65,13 +65,13 @@ def forest(comparison: pd.DataFrame, reference: str = "paper", metric: str = "ma
     )
     better = "lower" if metric in LOWER_IS_BETTER else "higher"
     for axis, (title, group) in zip(axes[:, 0], groups, strict=True):
-        rows = np.arange(len(group))
+        places = np.arange(len(group))
         axis.axvline(0, color="0.5", linewidth=1)
         bootstrap = group["bootstrap_low"], group["bootstrap_high"]
-        axis.hlines(rows, *bootstrap, color="C0", alpha=0.35, linewidth=7, label="95%, plain bootstrap")
-        axis.hlines(rows, group["low"], group["high"], color="black", linewidth=1.2, label="95% interval")
-        axis.scatter(group["difference"], rows, color="black", s=18, zorder=3, label="difference, mean over seeds")
-        axis.set_yticks(rows, [f"{name} ({n})" for name, n in zip(group["variant"], group["n_seeds"], strict=True)])
+        axis.hlines(places, *bootstrap, color="C0", alpha=0.35, linewidth=7, label="95%, plain bootstrap")
+        axis.hlines(places, group["low"], group["high"], color="black", linewidth=1.2, label="95% interval")
+        axis.scatter(group["difference"], places, color="black", s=18, zorder=3, label="difference, mean over seeds")
+        axis.set_yticks(places, [f"{name} ({n})" for name, n in zip(group["variant"], group["n_seeds"], strict=True)])
         axis.set_ylim(len(group) - 0.4, -0.6)
         axis.grid(False, axis="y")
         axis.set_title(f"{title}, {group['n_samples'].iloc[0]} test samples (seeds in brackets)", loc="left")

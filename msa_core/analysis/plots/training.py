@@ -14,7 +14,7 @@ def loss_terms(history: pd.DataFrame, best_epoch: int) -> Figure:
 
     Args:
         history: `Run.history`.
-        best_epoch: whose weights were kept.
+        best_epoch: the epoch whose weights the run has.
     """
     tasks = [task for task in TASK_COLOURS if f"loss_{task}" in history]
     pairs = [column for column in map(str, history) if column.startswith("loss_alignment_")]

@@ -25,10 +25,12 @@ def _ablation_cells(table: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
         rows = []
         for variant, group in of_data_set.groupby("variant", sort=False):
             row: dict[str, object] = {"Variant": variant}
-            for _, found in group.dropna(subset="metric").iterrows():
-                name = METRIC_TITLES[found["metric"]]
-                row[f"{name} {arrow(found['metric'])}"] = interval(found["difference"], found["low"], found["high"])
-                row[f"{name}: p (Holm)"] = "" if pd.isna(found["p"]) else f"{found['p']:.3f} ({found['p_holm']:.3f})"
+            for _, comparison in group.dropna(subset="metric").iterrows():
+                name = METRIC_TITLES[comparison["metric"]]
+                cell = interval(comparison["difference"], comparison["low"], comparison["high"])
+                row[f"{name} {arrow(comparison['metric'])}"] = cell
+                p, p_holm = comparison["p"], comparison["p_holm"]
+                row[f"{name}: p (Holm)"] = "" if pd.isna(p) else f"{p:.3f} ({p_holm:.3f})"
             if group["n_seeds"].any():
                 row |= {"Samples": str(group["n_samples"].iloc[0]), "Seeds": ranges(group["seeds"].iloc[0])}
             rows.append(row | missing_cell(group, table))

@@ -32,13 +32,13 @@ def data_table(data: Mapping[str, FeatureSet]) -> pd.DataFrame:
 def example_table(features: FeatureSet, number: int) -> pd.DataFrame:
     """Some utterances of a split, evenly spread over its labels' range: text, label, lengths, unimodal labels."""
     order = features.labels.argsort(stable=True)
-    chosen = order[torch.linspace(0, len(order) - 1, min(number, len(order))).round().long()].tolist()
-    columns: dict[str, list] = {"label": [round(features.labels[i].item(), 4) for i in chosen]}
+    places = order[torch.linspace(0, len(order) - 1, min(number, len(order))).round().long()].tolist()
+    columns: dict[str, list] = {"label": [round(features.labels[i].item(), 4) for i in places]}
     if features.raw_text is not None:
-        columns["text"] = [features.raw_text[i] for i in chosen]
+        columns["text"] = [features.raw_text[i] for i in places]
     for modality, labels in features.unimodal_labels.items():
-        columns[f"{modality} label"] = [round(labels[i].item(), 2) for i in chosen]
+        columns[f"{modality} label"] = [round(labels[i].item(), 2) for i in places]
     for modality in features.modalities:
         unit = "tokens" if modality == "text" else f"{modality} frames"
-        columns[unit] = features.lengths(modality)[chosen].tolist()
-    return pd.DataFrame(columns, index=pd.Index([features.ids[i] for i in chosen], name="id"))
+        columns[unit] = features.lengths(modality)[places].tolist()
+    return pd.DataFrame(columns, index=pd.Index([features.ids[i] for i in places], name="id"))

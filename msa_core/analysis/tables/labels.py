@@ -91,7 +91,7 @@ def label_summary(
         labels: as for `label_movement`.
         best_epoch: the run's, chosen by validation MAE.
         label_bound: H.
-        true: id and a column of true (or human) unimodal labels per modality; None: there are none.
+        true: id and a column of true (or human) unimodal labels per modality; None: not known.
 
     Returns:
         A row per modality and measure, with its value: with `true`, mae_copy and corr_copy of y, mae_best and

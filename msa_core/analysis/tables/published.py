@@ -34,7 +34,9 @@ def published_table(published: pd.DataFrame, main: pd.DataFrame) -> pd.DataFrame
     ours = ours[ours["family"].isin(rows["dataset"])]
     both = pd.concat([rows.rename(columns={"dataset": "family"}), ours])
     wide = both.pivot(index=keys, columns="metric", values="value")
-    order = pd.MultiIndex.from_frame(both[keys].drop_duplicates().sort_values("family", kind="stable", key=_as_met))
+    order = pd.MultiIndex.from_frame(
+        both[keys].drop_duplicates().sort_values("family", kind="stable", key=_by_appearance)
+    )
     return wide.reindex(order)[list(METRIC_TITLES)].reset_index().rename_axis(columns=None)
 
 
@@ -55,5 +57,5 @@ def published_markdown(table: pd.DataFrame) -> str:
     return "\n".join(parts)
 
 
-def _as_met(values: pd.Series) -> pd.Series:
+def _by_appearance(values: pd.Series) -> pd.Series:
     return pd.Series(pd.factorize(values)[0], index=values.index)

@@ -91,7 +91,7 @@ def with_missing(table: pd.DataFrame, missing: pd.DataFrame) -> pd.DataFrame:
     """
     keys = ["dataset", "title", "variant"]
     seeds = missing.groupby(keys, sort=False)["seed"].agg(lambda seeds: " ".join(map(str, sorted(seeds))))
-    seeds = seeds.astype(object).rename("missing")  # of strings, also where there are none
+    seeds = seeds.astype(object).rename("missing")  # of strings, also where it is empty
     absent = seeds.index.difference(pd.MultiIndex.from_frame(table[keys]), sort=False).to_frame(index=False)
     joined = (pd.concat([table, absent]) if len(absent) else table).join(seeds, on=keys)
     counts = dict.fromkeys(table.select_dtypes("integer"), 0)

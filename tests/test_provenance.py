@@ -1,0 +1,44 @@
+"""Where a run's numbers come from, in a checkout and outside one."""
+
+import json
+import subprocess
+
+import torch
+
+from msa_core import provenance
+
+
+def test_the_fingerprint_of_the_code_changes_with_the_code(tmp_path, monkeypatch):
+    (tmp_path / "msa_core").mkdir()
+    monkeypatch.setattr(provenance, "ROOT", tmp_path)
+    source = tmp_path / "msa_core" / "a.py"
+    source.write_text("x = 1")
+    first = provenance.code_fingerprint()
+    assert provenance.code_fingerprint() == first
+    source.write_text("x = 2")
+    assert provenance.code_fingerprint() != first
+
+
+def test_outside_a_checkout_provenance_says_so_and_does_not_fail(tmp_path, monkeypatch):
+    monkeypatch.setattr(provenance, "ROOT", tmp_path)
+    (tmp_path / "msa_core").mkdir()
+    result = provenance.provenance(provenance.start(), {})
+    assert result["commit"] is None
+    assert result["clean"] is None
+    assert result["threads"] == torch.get_num_threads()
+    json.dumps(result)
+
+
+def test_a_rewritten_table_leaves_the_tree_clean_and_a_changed_source_does_not(tmp_path, monkeypatch):
+    for name in ("results/tables/small.md", "figures/small.svg", "msa_core/labels.py"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("first")
+    git = ["git", "-c", "user.name=n", "-c", "user.email=e@example.org"]
+    for arguments in (["init", "-q"], ["add", "."], ["commit", "-qm", "first"]):
+        subprocess.run([*git, *arguments], cwd=tmp_path, check=True)
+    monkeypatch.setattr(provenance, "ROOT", tmp_path)
+    (tmp_path / "results" / "tables" / "small.md").write_text("second")
+    (tmp_path / "figures" / "new.svg").write_text("new")
+    assert provenance.start()["clean"] is True
+    (tmp_path / "msa_core" / "new.py").write_text("new")
+    assert provenance.start()["clean"] is False
