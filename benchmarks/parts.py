@@ -22,6 +22,7 @@ import numpy as np
 import pandas as pd
 import torch
 from common import RESULTS, last_line, write
+from msa_core.study import build, load_dataset
 from scipy.stats import bootstrap
 
 from msa_core import provenance
@@ -29,7 +30,6 @@ from msa_core.alignment import DISTANCES
 from msa_core.config import RunConfig, resolve
 from msa_core.data import FeatureSet
 from msa_core.precision import fast_products
-from msa_core.study import build, load_dataset
 from msa_core.training import TrainingLoop
 
 NONE = {"objective.alignment": {}}

@@ -31,6 +31,7 @@ import pandas as pd
 import torch
 from common import RESULTS, last_line, quartiles, row, write
 from mmsa_loader import peak_memory
+from msa_core.study import build
 from numpy.random import Generator
 from numpy.typing import NDArray
 from torch import Tensor
@@ -40,7 +41,6 @@ from msa_core.data import FeatureSet, Ragged, load_features, planted_tokenizer
 from msa_core.data.features import number_of_batches
 from msa_core.data.planted import VOCABULARY
 from msa_core.labels import UnimodalLabelGenerator
-from msa_core.study import build
 from msa_core.training import TrainingLoop
 
 SAMPLES = {"train": 16326, "valid": 1871, "test": 4659}

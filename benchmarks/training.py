@@ -26,6 +26,7 @@ import numpy as np
 import pandas as pd
 import torch
 from common import RESULTS, last_line, quartiles, write
+from msa_core.study import build, load_dataset, run
 from scipy.stats import ttest_ind
 from torch.profiler import profile
 
@@ -34,7 +35,6 @@ from msa_core.data.pickles import PandasStrings, read_pickle
 from msa_core.encoders import load_text_encoder
 from msa_core.paths import ROOT, run_folder
 from msa_core.precision import fast_products
-from msa_core.study import build, load_dataset, run
 from msa_core.training import TrainingLoop
 
 DATASET, VARIANT = "mosi_text_audio", "no_alignment"

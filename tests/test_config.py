@@ -3,7 +3,8 @@ import yaml
 from pydantic import ValidationError
 
 from msa_core import paths
-from msa_core.config import ObjectiveConfig, RunConfig, grid, load_yaml, refuse_unknown_parameters, resolve
+from msa_core.config import RunConfig, grid, load_yaml, refuse_unknown_parameters, resolve
+from msa_core.config.objective import GeneratedLabels, NoUnimodalLabels, ObjectiveConfig
 
 DATASETS = sorted(path.stem for path in (paths.CONFIG / "datasets").glob("*.yaml"))
 VARIANTS = sorted(load_yaml(paths.CONFIG / "variants.yaml"))
@@ -37,11 +38,12 @@ def test_the_data_sets_of_the_study_have_their_published_sums():
 
 def test_variants_change_what_they_say():
     paper = resolve("planted")
-    assert paper.objective.alignment
-    assert paper.objective.unimodal_labels == "generated"
+    assert paper.objective.alignment.pairs
+    assert paper.objective.labels == GeneratedLabels()
     assert paper.objective.weight_adjustment
-    assert resolve("planted", "no_alignment").objective == paper.objective.model_copy(update={"alignment_scale": 0.0})
-    changed = paper.objective.model_copy(update={"unimodal_labels": "none"})
+    measured = paper.objective.alignment.model_copy(update={"scale": 0.0})
+    assert resolve("planted", "no_alignment").objective == paper.objective.model_copy(update={"alignment": measured})
+    changed = paper.objective.model_copy(update={"labels": NoUnimodalLabels()})
     assert resolve("planted", "no_label_generation").objective == changed
 
 
@@ -49,10 +51,10 @@ def test_overrides_come_last_and_deep():
     config = resolve(
         "planted",
         "no_alignment",
-        overrides={"objective.alignment": {"text-audio": 3}, "training.groups.text.learning_rate": 0.5},
+        overrides={"objective.alignment.pairs": {"text-audio": 3}, "training.groups.text.learning_rate": 0.5},
         features="my.pkl",
     )
-    assert config.objective.alignment == {("text", "audio"): 3.0}
+    assert config.objective.alignment.pairs == {("text", "audio"): 3.0}  # replaced, not added to
     assert config.training.groups.text.learning_rate == 0.5
     assert config.training.groups.audio == resolve("planted").training.groups.audio
     assert config.dataset.features == "my.pkl"
@@ -76,13 +78,41 @@ def test_overrides_come_last_and_deep():
             r"widht: .*one of hidden, width, dropout",
         ),
         (("planted", "paper", -1), r"seed: .*got -1"),
-        (("planted", "paper", 1, None, {"objective.alignment": {"audio-video": 1}}), r"objective.alignment.*'video'"),
-        (("planted", "paper", 1, None, {"objective.unimodal_labels": "copied"}), r"'copied' with weight_adjustment"),
+        (
+            ("planted", "paper", 1, None, {"objective.alignment.pairs": {"audio-video": 1}}),
+            r"objective.alignment.pairs.*'video'",
+        ),
+        (("planted", "paper", 1, None, {"objective.labels": {"kind": "copied"}}), r"'copied' with weight_adjustment"),
+        (
+            ("planted", "paper", 1, None, {"objective.labels": {"kind": "copid"}}),
+            r"objective.labels.kind: got .*'copid'.*, expected one of generated, copied, true, none",
+        ),
+        (
+            ("planted", "paper", 1, None, {"objective.labels.exclude_zro": True}),
+            r"objective.labels.exclude_zro: got an unknown setting, expected one of kind, exclude_zero, centre_distance$",
+        ),
     ],
 )
 def test_wrong_settings_are_refused_by_name(arguments, message):
     with pytest.raises(ValueError, match=message):
         resolve(*arguments)
+
+
+def test_a_section_keeps_the_keys_that_an_override_does_not_name():
+    before = resolve("planted")
+    config = resolve("planted", overrides={"training": {"max_epochs": 2, "groups": {"text": {"weight_decay": 0}}}})
+    assert config.training.batch_size == before.training.batch_size
+    assert config.training.groups.text.learning_rate == before.training.groups.text.learning_rate
+    assert (config.training.max_epochs, config.training.groups.text.weight_decay) == (2, 0)
+
+
+def test_another_kind_replaces_its_section_and_the_same_kind_changes_it():
+    generated = {"objective.labels": {"kind": "generated", "centre_distance": "squared"}}
+    labels = resolve("planted", "include_zero", overrides=generated).objective.labels
+    assert labels == GeneratedLabels(exclude_zero=False, centre_distance="squared")
+    assert resolve("planted", "include_zero", overrides={"objective.labels": {"kind": "none"}}).objective.labels == (
+        NoUnimodalLabels()
+    )
 
 
 def test_settings_are_frozen():

@@ -1,7 +1,6 @@
 """One run's settings: the data set's preset, the variant's changes over it, then the user's overrides."""
 
 from collections.abc import Mapping
-from functools import reduce
 from typing import Any, get_args
 
 import yaml
@@ -65,7 +64,7 @@ def resolve(
     try:
         settings = _section(RunConfig(**load_yaml(presets[dataset]), variant=variant, seed=seed))
         for name, value in (change for some in changes for change in some.items()):
-            _merge(settings, reduce(lambda inner, key: {key: inner}, reversed(name.split(".")), value))
+            _merge(settings, _nested(name.split("."), value))
         return RunConfig(**settings)
     except ValidationError as error:
         problems = "; ".join(_problem(detail) for detail in error.errors())
@@ -82,14 +81,18 @@ def _section(settings: BaseModel) -> _Section:
     )
 
 
+def _nested(names: list[str], value: Any) -> dict[str, Any]:
+    first, *others = names
+    return {first: _nested(others, value) if others else value}
+
+
 def _merge(section: _Section, changes: Mapping[str, Any]) -> None:
     for name, value in changes.items():
-        current = section.get(name)
-        is_section = isinstance(current, _Section) and isinstance(value, Mapping)
-        if is_section and value.get("kind", current.get("kind")) == current.get("kind"):
-            _merge(current, value)
-        else:
-            section[name] = value
+        match section.get(name), value:
+            case (_Section() as inner, Mapping()) if value.get("kind", inner.get("kind")) == inner.get("kind"):
+                _merge(inner, value)
+            case _:
+                section[name] = value
 
 
 def _problem(detail: Any) -> str:
