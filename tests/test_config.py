@@ -89,7 +89,7 @@ def test_overrides_come_last_and_deep():
         ),
         (
             ("planted", "paper", 1, None, {"objective.labels.exclude_zro": True}),
-            r"objective.labels.exclude_zro: got an unknown setting, expected one of kind, exclude_zero, centre_distance$",
+            r"exclude_zro: got an unknown setting, expected one of kind, exclude_zero, centre_distance$",
         ),
     ],
 )

@@ -6,8 +6,8 @@ import sys
 import pytest
 import torch
 
-from msa_core.data.planted import VOCABULARY
 from msa_core.encoders import FrameEncoder, FrozenText, TrainedRows, load_text_encoder, load_tokenizer
+from msa_core.vocabulary import VOCABULARY
 
 
 def test_frame_encoder_reads_each_sample_to_its_own_last_frame():

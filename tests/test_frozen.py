@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from msa_core import frozen, study
+from msa_core import frozen, run, training
 from msa_core.config import resolve
 from msa_core.data import planted_features
 from msa_core.encoders import load_text_encoder, load_tokenizer
@@ -78,13 +78,13 @@ def test_other_weights_have_another_key(encoder, data, tmp_path):
 
 
 def test_what_cannot_be_frozen_is_refused(data):
-    with pytest.raises(ValueError, match=r"untrained, expected a pretrained one; set model\.text_encoder"):
+    with pytest.raises(ValueError, match=r"untrained, expected a pretrained one; set text\.encoder"):
         freeze_text(data, "tiny")
     silent = {
         split: replace(part, sequences={k: v for k, v in part.sequences.items() if k != "text"})
         for split, part in data.items()
     }
-    with pytest.raises(ValueError, match=r"got data without text"):
+    with pytest.raises(ValueError, match=r"for data without text"):
         freeze_text(silent, "minilm")
 
 
@@ -92,12 +92,14 @@ def test_a_run_trains_all_but_the_text_encoder(encoder, tmp_path):
     changes = {
         "dataset.planted": {"num_train": 40, "num_valid": 20, "num_test": 20},
         "training.max_epochs": 2,
-        "model.text_encoder": encoder,
-        "model.freeze_text": True,
+        "text.encoder": encoder,
+        "text.frozen": True,
     }
-    run = study.run(resolve("planted", overrides=changes), tmp_path / "seed-1111")
-    assert {"text", "audio", "vision", "multimodal"} == set(run.metrics["test"])
-    assert "learning_rate_text" not in run.history
-    _, model, again = study.load_run(tmp_path / "seed-1111")
-    predicted = study.predict(model, again["test"])["multimodal"]
-    np.testing.assert_allclose(run.predictions.query("split == 'test'")["multimodal"], predicted, rtol=1e-5, atol=1e-6)
+    result = run.train(resolve("planted", overrides=changes), tmp_path / "seed-1111")
+    assert {"text", "audio", "vision", "multimodal"} == set(result.metrics["test"])
+    assert "learning_rate_text" not in result.history
+    _, model, again = run.load(tmp_path / "seed-1111")
+    predicted = training.predict(model, again["test"])["multimodal"]
+    np.testing.assert_allclose(
+        result.predictions.query("split == 'test'")["multimodal"], predicted, rtol=1e-5, atol=1e-6
+    )

@@ -3,9 +3,10 @@ from dataclasses import replace
 import pytest
 import torch
 
-from msa_core.config import ModelConfig
+from msa_core import build
+from msa_core.config import resolve
 from msa_core.data import batches, planted_features
-from msa_core.model import Head, MSAModel, Projection, build_model
+from msa_core.model import Head, MSAModel, Projection
 
 
 @pytest.fixture(scope="module")
@@ -13,12 +14,16 @@ def train():
     return planted_features(num_train=6, num_valid=2, num_test=2)["train"]
 
 
+def model_of(train, **overrides):
+    return build.model(resolve("planted", overrides=overrides), train)
+
+
 def without(features, *modalities):
     return replace(features, sequences={m: s for m, s in features.sequences.items() if m not in modalities})
 
 
 def test_outputs_are_named_and_shaped(train):
-    model = build_model(ModelConfig(), train).eval()
+    model = model_of(train).eval()
     output = model(next(batches(train, 6)))
     tasks = ("multimodal", "text", "audio", "vision")
     assert model.tasks == tuple(output.predictions) == tuple(output.features) == tasks
@@ -29,7 +34,7 @@ def test_outputs_are_named_and_shaped(train):
 
 
 def test_heads_follow_the_formula(train):
-    model = build_model(ModelConfig(), train).eval()
+    model = model_of(train).eval()
     output = model(next(batches(train, 6)))
     projection, head = model.projections["audio"], model.heads["audio"]
     feature = (output.encodings["audio"] @ projection.linear.weight.T + projection.linear.bias).clamp(min=0)
@@ -40,7 +45,7 @@ def test_heads_follow_the_formula(train):
 
 def test_parameters_are_shared_hard(train):
     """The text task alone moves the text encoder, which the multimodal task uses, and no other encoder."""
-    model = build_model(ModelConfig(), train)
+    model = model_of(train)
     model(next(batches(train, 6))).predictions["text"].sum().backward()
     touched = {name.split(".")[1] for name, p in model.named_parameters() if p.grad is not None and name[:3] == "enc"}
     assert touched == {"text"}
@@ -48,9 +53,8 @@ def test_parameters_are_shared_hard(train):
 
 @pytest.mark.parametrize("absent", [("text",), ("audio",), ("vision",), ("audio", "vision")])
 def test_a_missing_modality_has_no_parts(train, absent):
-    model = build_model(
-        ModelConfig(text_encoder="no such model" if "text" in absent else "tiny"), without(train, *absent)
-    )
+    encoder = "no such model" if "text" in absent else "tiny"
+    model = model_of(without(train, *absent), **{"text.encoder": encoder})
     present = tuple(m for m in ("text", "audio", "vision") if m not in absent)
     assert tuple(model.encoders) == tuple(model.projections) == present
     assert model.tasks == ("multimodal", *present)
@@ -58,13 +62,13 @@ def test_a_missing_modality_has_no_parts(train, absent):
 
 
 def test_without_unimodal_tasks_there_is_one_head(train):
-    model = build_model(ModelConfig(), train, unimodal_tasks=False)
+    model = model_of(train, **{"objective.labels": {"kind": "none"}})
     assert model.tasks == ("multimodal",)
     assert len(model.projections) == 0
 
 
 def test_order_and_company_in_a_batch_do_not_matter(train):
-    model = build_model(ModelConfig(), train).eval()
+    model = model_of(train).eval()
     together = model(train.batch(torch.tensor([4, 1, 3]))).predictions["multimodal"]
     alone = torch.cat([model(train.batch(torch.tensor([i]))).predictions["multimodal"] for i in (4, 1, 3)])
     torch.testing.assert_close(together, alone, rtol=1e-4, atol=1e-5)  # float32, other shapes of matrix product

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from msa_core.alignment import AlignmentLoss, covariance_distance
-from msa_core.model import MSAOutput
+from msa_core.interfaces import MSAOutput
 from msa_core.objective import MultiTaskLoss
 
 RNG = np.random.default_rng(0)
@@ -28,7 +28,6 @@ def test_terms_and_total_are_the_formula():
     error = {task: np.abs(PREDICTIONS[task] - LABELS[task]) for task in LABELS}
     weight = np.tanh(np.abs(LABELS["text"] - Y))
     shared = covariance_distance(ENCODINGS["text"], ENCODINGS["audio"]).item()
-    # Predictions pass through float32, which autocast needs.
     assert terms["multimodal"].item() == pytest.approx(error["multimodal"].mean(), rel=1e-6)
     assert terms["text"].item() == pytest.approx((weight * error["text"]).mean(), rel=1e-6)
     assert terms["audio"].item() == 0  # a copy of y: tanh(0)

@@ -7,14 +7,17 @@ import pytest
 import torch
 from torch import nn
 
+from msa_core import build
 from msa_core.alignment import AlignmentLoss
-from msa_core.config import GroupsConfig, ModelConfig, TrainingConfig
+from msa_core.config import GroupsConfig, TrainingConfig, resolve
 from msa_core.data import batches, planted_features
-from msa_core.labels import UnimodalLabelGenerator
+from msa_core.interfaces import Model, MSAOutput, Parts
+from msa_core.labels import FixedLabels
 from msa_core.metrics import regression_metrics
-from msa_core.model import MSAOutput, build_model
 from msa_core.objective import MultiTaskLoss
 from msa_core.training import _parameter_groups, encodings, evaluate, fit, predict
+
+COPIES = {"objective.labels": {"kind": "copied"}, "objective.weight_adjustment": False}
 
 
 @pytest.fixture(scope="module")
@@ -26,16 +29,16 @@ def config(**changes):
     return TrainingConfig(**{"batch_size": 8, "max_epochs": 3, "groups": GroupsConfig(), **changes})
 
 
-def parts(train, alignment=True):
+def parts(train, **overrides):
     torch.manual_seed(0)
-    model = build_model(ModelConfig(), train)
-    generator = UnimodalLabelGenerator(len(train), model.feature_widths, train.label_bound)
-    return model, MultiTaskLoss(AlignmentLoss([("audio", "vision")]) if alignment else None), generator
+    return build.parts(
+        resolve("planted", overrides={"objective.alignment.pairs": {"audio-vision": 1}} | overrides), train
+    )
 
 
 def trained(data, settings, **arguments):
-    model, objective, generator = parts(data["train"])
-    return model, fit(model, objective, data["train"], data["valid"], settings, generator, **arguments)
+    made = parts(data["train"])
+    return made.model, fit(made, data["train"], data["valid"], settings, **arguments)
 
 
 def test_history_and_trajectories_hold_what_they_promise(data):
@@ -64,9 +67,9 @@ def test_total_is_the_sum_of_its_terms(data):
 
 
 def test_training_learns(data):
-    model, objective, _ = parts(data["train"], alignment=False)
+    made = parts(data["train"], **{"objective.alignment.pairs": {}}, **COPIES)
     settings = config(max_epochs=25, patience=25, groups=GroupsConfig(**{"text": {"learning_rate": 1e-3}}))
-    fitted = fit(model, objective, data["train"], data["valid"], settings)
+    fitted = fit(made, data["train"], data["valid"], settings)
     median = np.median(data["train"].labels)
     trivial = np.abs(data["train"].labels.numpy() - median).mean()
     assert fitted.history["loss_multimodal"].iloc[-1] < 0.6 * trivial
@@ -81,19 +84,19 @@ def test_the_same_seed_gives_the_same_bits_and_another_one_does_not(data):
     assert runs[0][1].history[columns].equals(runs[1][1].history[columns])
 
 
-def test_without_a_generator_each_unimodal_task_is_trained_on_its_own_labels_or_on_copies(data):
+def test_with_fixed_labels_each_unimodal_task_is_trained_on_its_own(data):
     """One batch is the epoch, so that its terms are those of the untrained model; vision's and audio's: no dropout."""
-    no_dropout = ModelConfig(unimodal={"audio": {"width": 16}})
-    torch.manual_seed(0)
-    model = build_model(no_dropout, data["train"])
+    model = parts(data["train"], **{"model.unimodal.audio.dropout": 0}).model
     predicted = predict(model, data["train"])
-    y, y_vision = data["train"].labels.numpy(), data["train"].unimodal_labels["vision"].numpy()
+    y_vision = data["train"].unimodal_labels["vision"].numpy()
     settings = config(batch_size=64, max_epochs=1)
     objective = MultiTaskLoss(weight_adjustment=False)
-    given = {"vision": data["train"].unimodal_labels["vision"]}
-    terms = fit(model, objective, data["train"], data["valid"], settings, unimodal_labels=given).history.loc[0]
+    y = data["train"].labels
+    own = {"multimodal": y, "text": y, "audio": y, "vision": data["train"].unimodal_labels["vision"]}
+    made = Parts(model, objective, FixedLabels(own))
+    terms = fit(made, data["train"], data["valid"], settings).history.loc[0]
     assert terms["loss_vision"] == pytest.approx(np.abs(predicted["vision"] - y_vision).mean(), rel=1e-5)
-    assert terms["loss_audio"] == pytest.approx(np.abs(predicted["audio"] - y).mean(), rel=1e-5)
+    assert terms["loss_audio"] == pytest.approx(np.abs(predicted["audio"] - y.numpy()).mean(), rel=1e-5)
 
 
 @pytest.mark.filterwarnings("ignore:constant predictions")  # a rate this high may stun the model for an epoch
@@ -126,13 +129,14 @@ def test_an_interrupted_run_goes_on_as_if_nothing_had_happened(data, tmp_path):
         assert torch.equal(ours, theirs)
 
 
-class Linear(nn.Module):
+class Linear(Model):
     """A model whose gradient is known: predicts w times the number of frames."""
 
     def __init__(self):
         super().__init__()
         self.head = nn.ParameterDict({"w": torch.tensor(0.5)})
         self.tasks = ("multimodal",)
+        self.encoding_widths, self.feature_widths = {}, {"multimodal": 1}
 
     def forward(self, batch):
         return MSAOutput({"multimodal": self.head["w"] * batch.lengths["audio"]}, {}, {})
@@ -153,7 +157,8 @@ def test_accumulation_loses_no_last_window_and_weighs_every_sample_alike(data, m
     order = list(batches(train, 8, shuffle_seed=5 * 100_003 + 1))
     lengths = [batch.lengths["audio"].float() for batch in order]
     labels = [batch.labels for batch in order]
-    fit(model, MultiTaskLoss(), train, data["valid"], settings, seed=5)
+    made = Parts(model, MultiTaskLoss(), FixedLabels({"multimodal": train.labels}))
+    fit(made, train, data["valid"], settings, seed=5)
     w, expected = 0.5, []
     for window in (slice(0, 4), slice(4, 6)):
         x, y = torch.cat(lengths[window]), torch.cat(labels[window])
@@ -179,7 +184,7 @@ def test_gradients_are_clipped(data, monkeypatch):
 
 
 def test_parameter_groups(data):
-    model, _, _ = parts(data["train"])
+    model = parts(data["train"]).model
     objective = MultiTaskLoss(
         AlignmentLoss([("text", "audio")], feature_dims={"text": 64, "audio": 32}, common_width=32)
     )
@@ -192,6 +197,7 @@ def test_parameter_groups(data):
             expected = name.split(".")[1] if name.startswith("encoders.") else "rest"
             assert group["name"] == expected
             bare = name.endswith(("bias", "bias_ih_l0", "bias_hh_l0")) or "LayerNorm" in name
+            bare = bare or name.startswith("absent.")
             assert group["weight_decay"] == (0.0 if bare else 0.001), name
     assert {group["name"]: group["lr"] for group in groups} == {
         "text": 5e-5,
@@ -205,21 +211,22 @@ def test_a_loss_that_is_not_finite_stops_with_its_name_epoch_and_batch(data):
     spoilt = data["train"].labels.clone()
     order = list(batches(data["train"], 8, shuffle_seed=1 * 100_003 + 1))
     spoilt[order[2].index[0]] = torch.nan
-    model, objective, _ = parts(data["train"])
+    train = replace(data["train"], labels=spoilt)
+    made = parts(train, **COPIES)
     with pytest.raises(FloatingPointError, match=r"loss term multimodal.* not finite in epoch 1, batch 3"):
-        fit(model, objective, replace(data["train"], labels=spoilt), data["valid"], config(), seed=1)
+        fit(made, train, data["valid"], config(), seed=1)
 
 
 def test_the_spoilt_term_is_the_one_named(data):
-    model, objective, generator = parts(data["train"])
+    made = parts(data["train"])
     with torch.no_grad():
-        model.heads["audio"].out.bias.fill_(torch.inf)
+        made.model.heads["audio"].out.bias.fill_(torch.inf)
     with pytest.raises(FloatingPointError, match=r"loss term audio is not finite in epoch 1, batch 1"):
-        fit(model, objective, data["train"], data["valid"], config(), generator)
+        fit(made, data["train"], data["valid"], config())
 
 
 def test_predictions_that_are_not_finite_are_refused(data):
-    model, _, _ = parts(data["train"])
+    model = parts(data["train"]).model
     with torch.no_grad():
         model.heads["audio"].out.bias.fill_(torch.nan)
     with pytest.raises(FloatingPointError, match=r"predictions of audio on test are not finite"):
@@ -227,7 +234,7 @@ def test_predictions_that_are_not_finite_are_refused(data):
 
 
 def test_predictions_are_in_the_order_of_the_split(data):
-    model, _, _ = parts(data["train"])
+    model = parts(data["train"]).model
     model.eval()
     predicted = predict(model, data["test"])["multimodal"]
     alone = [model(data["test"].batch(torch.tensor([i]))).predictions["multimodal"].item() for i in range(20)]
@@ -236,7 +243,7 @@ def test_predictions_are_in_the_order_of_the_split(data):
 
 
 def test_evaluation_is_the_metrics_of_the_predictions(data):
-    model, _, _ = parts(data["train"])
+    model = parts(data["train"]).model
     found = evaluate(model, data["test"], "mosi")
     for task, predicted in predict(model, data["test"]).items():
         assert found[task] == regression_metrics(predicted, data["test"].labels, "mosi")

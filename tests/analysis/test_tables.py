@@ -6,9 +6,10 @@ import pytest
 import torch
 
 from msa_core import paths
-from msa_core.alignment import correlation_distance, covariance_distance
+from msa_core.alignment import covariance_distance
 from msa_core.analysis import tables
 from msa_core.data import planted_features
+from msa_core.parts.distances import correlation_distance
 
 
 def long(values):

@@ -11,7 +11,7 @@ import pytest
 import torch
 from filelock import FileLock
 
-from msa_core import paths, records, study, training
+from msa_core import build, paths, provenance, records, run, training
 from msa_core.config import load_yaml, resolve
 from msa_core.metrics import regression_metrics
 
@@ -39,7 +39,7 @@ def settings(variant="paper", seed=1111, **changes):
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
     folder = tmp_path_factory.mktemp("runs") / "planted" / "paper" / "seed-1111"
-    return folder, study.run(settings(), folder)
+    return folder, run.train(settings(), folder)
 
 
 def test_the_folder_holds_the_files_of_the_design_and_nothing_else_is_left(finished):
@@ -49,38 +49,40 @@ def test_the_folder_holds_the_files_of_the_design_and_nothing_else_is_left(finis
 
 
 def test_what_is_read_is_what_was_run(finished):
-    _, run = finished
-    assert run.config == settings()
-    data = study.load_dataset(run.config.dataset, "tiny")
-    assert list(run.predictions["id"]) == [i for part in data.values() for i in part.ids]
+    _, result = finished
+    assert result.config == settings()
+    data = build.dataset(result.config)
+    assert list(result.predictions["id"]) == [i for part in data.values() for i in part.ids]
     for split, part in data.items():
-        rows = run.predictions.query("split == @split")
+        rows = result.predictions.query("split == @split")
         np.testing.assert_allclose(rows["label"], part.labels, rtol=1e-6)
         for task in ("multimodal", "text", "audio", "vision"):
             again = regression_metrics(rows[task], part.labels, "mosi")
-            assert run.metrics[split][task] == pytest.approx(again, abs=1e-6)
-    assert sorted(run.labels["epoch"].unique()) == [0, 1, 2, 3]
-    assert len(run.history) == 3
+            assert result.metrics[split][task] == pytest.approx(again, abs=1e-6)
+    assert sorted(result.labels["epoch"].unique()) == [0, 1, 2, 3]
+    assert len(result.history) == 3
 
 
 def test_weights_give_the_predictions_and_the_covariances(finished):
-    folder, run = finished
+    folder, result = finished
     torch.manual_seed(0)
-    _, model, data = study.load_run(folder)
-    predicted = study.predict(model, data["test"])["multimodal"]
-    np.testing.assert_allclose(run.predictions.query("split == 'test'")["multimodal"], predicted, rtol=1e-5, atol=1e-6)
-    audio = study.encodings(model, data["train"])["audio"]
-    np.testing.assert_allclose(run.alignment["audio/covariance/after"], np.cov(audio.T), rtol=1e-4, atol=1e-9)
-    values = np.linalg.eigvalsh(run.alignment["audio/covariance/after"])[::-1]
-    np.testing.assert_allclose(run.alignment["audio/spectrum/after"], values)
-    assert not np.allclose(run.alignment["audio/covariance/before"], run.alignment["audio/covariance/after"])
+    _, model, data = run.load(folder)
+    predicted = training.predict(model, data["test"])["multimodal"]
+    np.testing.assert_allclose(
+        result.predictions.query("split == 'test'")["multimodal"], predicted, rtol=1e-5, atol=1e-6
+    )
+    audio = training.encodings(model, data["train"])["audio"]
+    np.testing.assert_allclose(result.covariances["audio/covariance/after"], np.cov(audio.T), rtol=1e-4, atol=1e-9)
+    values = np.linalg.eigvalsh(result.covariances["audio/covariance/after"])[::-1]
+    np.testing.assert_allclose(result.covariances["audio/spectrum/after"], values)
+    assert not np.allclose(result.covariances["audio/covariance/before"], result.covariances["audio/covariance/after"])
 
 
 def test_the_untrained_model_of_a_run_is_the_one_it_began_with(finished):
-    folder, run = finished
-    _, model, data = study.load_run(folder, trained=False)
-    audio = study.encodings(model, data["train"])["audio"]
-    np.testing.assert_allclose(run.alignment["audio/covariance/before"], np.cov(audio.T), rtol=1e-4, atol=1e-9)
+    folder, result = finished
+    _, model, data = run.load(folder, trained=False)
+    audio = training.encodings(model, data["train"])["audio"]
+    np.testing.assert_allclose(result.covariances["audio/covariance/before"], np.cov(audio.T), rtol=1e-4, atol=1e-9)
 
 
 def test_weights_of_another_model_are_refused(finished, tmp_path):
@@ -88,18 +90,18 @@ def test_weights_of_another_model_are_refused(finished, tmp_path):
     settings = (folder / "config.yaml").read_text()
     (folder / "config.yaml").write_text(settings.replace("width: 128", "width: 64"))
     with pytest.raises(ValueError, match=r"model\.safetensors: got weights of another model .* train it again"):
-        study.load_run(folder)
+        run.load(folder)
 
 
 def test_provenance_says_where_the_numbers_are_from(finished):
-    _, run = finished
-    assert run.provenance["packages"]["torch"] == torch.__version__
-    assert run.provenance["code_sha256"] == records.code_fingerprint()
-    assert run.provenance["data"]["planted"]["sizes"] == {"train": 40, "valid": 20, "test": 20}
-    assert run.provenance["device"]
-    assert run.provenance["seconds"] > 0
-    assert 1e8 < run.provenance["peak_memory"] < 1e11  # bytes
-    assert run.provenance["best_epoch"] == run.history["valid_mae"].argmin() + 1
+    _, result = finished
+    assert result.provenance["packages"]["torch"] == torch.__version__
+    assert result.provenance["code_sha256"] == provenance.code_fingerprint()
+    assert result.provenance["data"]["planted"]["sizes"] == {"train": 40, "valid": 20, "test": 20}
+    assert result.provenance["device"]
+    assert result.provenance["seconds"] > 0
+    assert 1e8 < result.provenance["peak_memory"] < 1e11  # bytes
+    assert result.provenance["best_epoch"] == result.history["valid_mae"].argmin() + 1
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="bit for bit on the CPU only")
@@ -108,9 +110,9 @@ def test_the_same_seed_gives_the_same_metrics_bit_for_bit_in_another_process(fin
     folder, _ = finished
     code = (
         "import json, sys, torch; from pathlib import Path\n"
-        "from msa_core import study; from msa_core.config import resolve\n"
+        "from msa_core import run; from msa_core.config import resolve\n"
         f"torch.set_num_threads({torch.get_num_threads()})\n"
-        "study.run(resolve('planted', 'paper', 1111, overrides=json.loads(sys.argv[1])), Path(sys.argv[2]))"
+        "run.train(resolve('planted', 'paper', 1111, overrides=json.loads(sys.argv[1])), Path(sys.argv[2]))"
     )
     again = tmp_path / "seed-1111"
     subprocess.run([sys.executable, "-c", code, json.dumps(SMALL), str(again)], check=True, capture_output=True)
@@ -118,23 +120,23 @@ def test_the_same_seed_gives_the_same_metrics_bit_for_bit_in_another_process(fin
 
 
 def test_a_finished_run_is_read_back_and_not_trained_again(finished, monkeypatch):
-    folder, run = finished
-    monkeypatch.setattr(study, "fit", lambda *_, **__: pytest.fail("trained again"))
-    assert study.run(settings(), folder).metrics == run.metrics
+    folder, result = finished
+    monkeypatch.setattr(run, "fit", lambda *_, **__: pytest.fail("trained again"))
+    assert run.train(settings(), folder).metrics == result.metrics
 
 
 def test_a_finished_run_with_other_settings_is_refused_and_kept(finished):
     folder, _ = finished
     before = (folder / "metrics.json").read_bytes()
     with pytest.raises(FileExistsError, match=r"other settings .*max_epochs: 2.*not overwritten"):
-        study.run(settings(**{"training.max_epochs": 2}), folder)
+        run.train(settings(**{"training.max_epochs": 2}), folder)
     assert (folder / "metrics.json").read_bytes() == before
 
 
 def test_two_processes_never_share_a_run(tmp_path):
     folder = tmp_path / "seed-1"
     with FileLock(tmp_path / ".seed-1.lock"), pytest.raises(RuntimeError, match=r"another process is at this run"):
-        study.run(settings(seed=1), folder)
+        run.train(settings(seed=1), folder)
     assert not folder.exists()
 
 
@@ -152,11 +154,11 @@ def test_a_failed_run_leaves_no_folder_and_an_interrupted_one_goes_on(finished, 
 
     monkeypatch.setattr(training, "_train_epoch", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        study.run(settings(), folder)
+        run.train(settings(), folder)
     assert not folder.exists()
-    run = study.run(settings(), folder)
+    result = run.train(settings(), folder)
     assert epochs == [1, 2, 3, 3]
-    assert run.metrics == finished[1].metrics
+    assert result.metrics == finished[1].metrics
     assert not records.unfinished_folder(folder).exists()
 
 
@@ -165,45 +167,44 @@ def test_the_state_of_other_settings_is_not_gone_on_with(tmp_path, monkeypatch):
     original = records.write_run
     monkeypatch.setattr(records, "write_run", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
     with pytest.raises(KeyboardInterrupt):
-        study.run(settings(), folder)
+        run.train(settings(), folder)
     monkeypatch.setattr(records, "write_run", original)
-    run = study.run(settings(**{"training.max_epochs": 2}), folder)
-    assert len(run.history) == 2
+    result = run.train(settings(**{"training.max_epochs": 2}), folder)
+    assert len(result.history) == 2
 
 
 @pytest.mark.parametrize("variant", ["no_alignment", "no_label_generation", "multimodal_only", "true_labels"])
 def test_variants_leave_out_what_they_say(variant, tmp_path):
-    run = study.run(settings(variant), tmp_path / "seed-1111")
-    losses = run.history.filter(regex="^loss_(?!total|alignment)").sum(axis=1)
-    trained = run.history["loss_total"] - losses > 1e-4
+    result = run.train(settings(variant), tmp_path / "seed-1111")
+    losses = result.history.filter(regex="^loss_(?!total|alignment)").sum(axis=1)
+    trained = result.history["loss_total"] - losses > 1e-4
     assert trained.all() == (variant not in ("no_alignment", "multimodal_only"))
-    assert (run.history["loss_alignment_audio_vision"] > 0).all()
-    assert bool(len(run.labels)) == (variant == "no_alignment")
+    assert (result.history["loss_alignment_audio_vision"] > 0).all()
+    assert bool(len(result.labels)) == (variant == "no_alignment")
     multimodal = variant in ("no_label_generation", "multimodal_only")
     tasks = {"multimodal"} if multimodal else {"multimodal", "text", "audio", "vision"}
-    assert set(run.metrics["test"]) == tasks
+    assert set(result.metrics["test"]) == tasks
     if not multimodal:  # in the first epoch generated labels are copies of y, whose weight is tanh(0); true ones not
-        assert (run.history["loss_text"][0] > 0) == (variant == "true_labels")
+        assert (result.history["loss_text"][0] > 0) == (variant == "true_labels")
 
 
 @pytest.fixture(scope="module")
 def planted():
-    return study.load_dataset(settings().dataset, "tiny")
+    return build.dataset(settings())
 
 
 def fitted(config, data):
     torch.manual_seed(0)
-    model, objective, generator = study.build(config, data["train"])
-    own = data["train"].unimodal_labels if config.objective.unimodal_labels == "true" else {}
-    found = study.fit(model, objective, data["train"], data["valid"], config.training, generator, unimodal_labels=own)
-    return model.state_dict(), found.history
+    parts = build.parts(config, data["train"])
+    history = training.fit(parts, data["train"], data["valid"], config.training).history
+    return parts.model.state_dict(), history
 
 
 @pytest.mark.parametrize("variant", load_yaml(paths.CONFIG / "variants.yaml"))
 def test_every_variant_takes_a_step(variant, planted):
     config = settings(variant, **{"training.max_epochs": 1, "training.batch_size": 40})
     torch.manual_seed(0)
-    untrained = study.build(config, planted["train"])[0].state_dict()
+    untrained = build.model(config, planted["train"]).state_dict()
     weights, history = fitted(config, planted)
     assert np.isfinite(history["loss_total"]).all()
     assert any(not torch.equal(weights[name], untrained[name]) for name in weights)
@@ -213,8 +214,8 @@ def test_every_variant_takes_a_step(variant, planted):
 def test_measuring_a_distance_changes_no_bit_of_a_run(planted):
     """Text is of another width, which takes a learned map: that pair cannot be measured without training."""
     pairs = {"audio-vision": 100.0, "text-audio": 100.0}
-    weights, history = fitted(settings("no_alignment", **{"objective.alignment": pairs}), planted)
-    without, plain = fitted(settings("no_alignment", **{"objective.alignment": {}}), planted)
+    weights, history = fitted(settings("no_alignment", **{"objective.alignment.pairs": pairs}), planted)
+    without, plain = fitted(settings("no_alignment", **{"objective.alignment.pairs": {}}), planted)
     assert set(history) - set(plain) == {"loss_alignment_audio_vision"}
     assert all(torch.equal(weights[name], without[name]) for name in without)
     columns = [column for column in plain if column != "seconds"]
@@ -224,55 +225,47 @@ def test_measuring_a_distance_changes_no_bit_of_a_run(planted):
 def test_true_unimodal_labels_that_the_data_lack_are_refused(planted):
     train = replace(planted["train"], unimodal_labels={"text": planted["train"].labels})
     with pytest.raises(
-        ValueError, match=r"'true' on planted, which has no unimodal labels of \['audio', 'vision'\]; use"
+        ValueError, match=r"'true' on planted, which has no unimodal labels of \['audio', 'vision'\]; use another kind"
     ):
-        study.build(settings("true_labels"), train)
-
-
-def test_true_labels_are_those_of_the_train_split_or_none(tmp_path):
-    found = study.true_labels(settings())
-    train = study.load_dataset(settings().dataset, "tiny")["train"]
-    assert list(found["id"]) == train.ids
-    np.testing.assert_array_equal(found["audio"], train.unimodal_labels["audio"])
-    assert study.true_labels(resolve("mosi", features=str(tmp_path / "elsewhere.pkl"))) is None
+        build.parts(settings("true_labels"), train)
 
 
 def test_a_missing_feature_file_is_said_before_anything_is_fetched(tmp_path, monkeypatch):
-    monkeypatch.setattr(study, "load_tokenizer", lambda _: pytest.fail("fetched a tokenizer"))
+    monkeypatch.setattr(build, "load_tokenizer", lambda _: pytest.fail("fetched a tokenizer"))
     with pytest.raises(FileNotFoundError, match=r"no\.pkl: no such feature file; README"):
-        study.run(resolve("mosi", features=str(tmp_path / "no.pkl")), tmp_path / "seed-1111")
+        run.train(resolve("mosi", features=str(tmp_path / "no.pkl")), tmp_path / "seed-1111")
 
 
 def test_a_pair_that_the_data_lack_is_refused(tmp_path, real_data):
     config = resolve(
         "mmmo_audio_vision",
         features=str(real_data("mmmo_audio_vision")),
-        overrides={"objective.alignment": {"text-audio": 1}},
+        overrides={"objective.alignment.pairs": {"text-audio": 1}},
     )
     with pytest.raises(ValueError, match=r"got a pair with \['text'\], expected pairs of .*\['audio', 'vision'\]"):
-        study.run(config, tmp_path / "seed-1111")
+        run.train(config, tmp_path / "seed-1111")
     assert not (tmp_path / "seed-1111").exists()
 
 
 def test_real_frames_train_through_the_lstms_without_a_text_encoder(tmp_path, real_data, monkeypatch):
-    monkeypatch.setattr("msa_core.model.load_text_encoder", lambda _: pytest.fail("a text encoder was built"))
+    monkeypatch.setattr(build, "load_text_encoder", lambda *_, **__: pytest.fail("a text encoder was built"))
     config = resolve(
         "mmmo_audio_vision", features=str(real_data("mmmo_audio_vision")), overrides={"training.max_epochs": 3}
     )
-    run = study.run(config, tmp_path / "seed-1111")
-    assert set(run.metrics["test"]) == {"multimodal", "audio", "vision"}
-    assert run.history["loss_alignment_audio_vision"].notna().all()
-    assert run.provenance["data"]["sha256"] == config.dataset.known_sha256["mmmo_audio_vision"]
+    result = run.train(config, tmp_path / "seed-1111")
+    assert set(result.metrics["test"]) == {"multimodal", "audio", "vision"}
+    assert result.history["loss_alignment_audio_vision"].notna().all()
+    assert result.provenance["data"]["sha256"] == config.dataset.known_sha256["mmmo_audio_vision"]
 
 
 def test_real_text_trains_through_minilm(tmp_path, real_data):
     changes = {"training.max_epochs": 1, "training.accumulate": 1}
     config = resolve("mosi_text_audio", features=str(real_data("mosi_text_audio")), overrides=changes)
-    run = study.run(config, tmp_path / "seed-1111")
-    assert set(run.metrics["test"]) == {"multimodal", "text", "audio"}
-    labels = run.predictions.groupby("split")["label"]
+    result = run.train(config, tmp_path / "seed-1111")
+    assert set(result.metrics["test"]) == {"multimodal", "text", "audio"}
+    labels = result.predictions.groupby("split")["label"]
     trivial = (labels.get_group("test") - labels.get_group("train").median()).abs().mean()
-    assert run.metrics["test"]["multimodal"]["mae"] < 0.8 * trivial  # one epoch has read the pretrained text
-    _, model, data = study.load_run(tmp_path / "seed-1111")
-    again = study.predict(model, data["test"])["multimodal"]
-    np.testing.assert_allclose(run.predictions.query("split == 'test'")["multimodal"], again, rtol=1e-4, atol=1e-5)
+    assert result.metrics["test"]["multimodal"]["mae"] < 0.8 * trivial  # one epoch has read the pretrained text
+    _, model, data = run.load(tmp_path / "seed-1111")
+    again = training.predict(model, data["test"])["multimodal"]
+    np.testing.assert_allclose(result.predictions.query("split == 'test'")["multimodal"], again, rtol=1e-4, atol=1e-5)
