@@ -320,12 +320,9 @@ def test_a_batch_costs_nothing_for_each_sample_of_the_split(monkeypatch):
 
 @pytest.mark.parametrize("modality", ["multimodal", "video", ""])
 def test_dropping_refuses_an_unknown_modality(modality):
-    features, _ = make_features(modalities=("text", "audio"))
-    pattern = (
-        rf"FeatureSet.dropping: got modality '{modality}' for split 'train', expected one of .*'text', 'audio'.*; "
-    )
-    with pytest.raises(ValueError, match=pattern):
-        features.dropping(modality, 0.5, 0)
+    pattern = rf"FeatureSet.dropping: got modality '{modality}' for split 'train', expected one of .*'text', 'audio'"
+    with pytest.raises(ValueError, match=pattern + ".*; .+"):
+        make_features(modalities=("text", "audio"))[0].dropping(modality, 0.5, 0)
 
 
 @pytest.mark.parametrize("share", [-0.01, 1.01, 30, float("nan")])
