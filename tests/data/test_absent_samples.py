@@ -22,10 +22,10 @@ from msa_core import MODALITIES, SPLITS
 from msa_core.data import batches, load_features, planted_tokenizer
 
 
-def make_absent(raw, modality, samples, aligned=False):
+def make_absent(raw, modality, samples):
     """Length 0 for some samples, split -> places, in the field that the modality's lengths are read from."""
     for split, places in samples.items():
-        if modality == "text" or aligned:
+        if modality == "text":
             raw[split]["text_bert"][places, 1] = 0
         else:
             raw[split][f"{modality}_lengths"] = np.array(raw[split][f"{modality}_lengths"])

@@ -181,7 +181,7 @@ def test_absent_samples_by_hand():
     assert [batch.present.keys() for batch in (some, none, everyone)] == [{"audio"}] * 3
 
 
-def test_nothing_absent_nothing_said():
+def test_present_is_empty_where_nothing_is_absent():
     features, _ = make_features()
     assert features.present == features.batch(torch.tensor([0])).present == {}
     assert Batch(torch.tensor([0]), torch.zeros(1), {}, {}).present == {}
@@ -191,7 +191,7 @@ shares = st.none() | st.floats(0, 1)
 
 
 @given(sizes, batch_sizes, st.none() | seeds, seeds, max_frames, st.booleans(), st.tuples(shares, shares, shares))
-def test_batches_hold_each_sample_once_and_agree_on_who_is_present(
+def test_presence_agrees_with_lengths_and_every_sample_is_in_one_batch(
     size, batch_size, shuffle_seed, seed, max_frames, scaled, dropped_shares
 ):
     features, source = make_features(size, seed, scaled=scaled, max_frames=max_frames, shortest=0, longest=4)
@@ -255,16 +255,16 @@ def test_dropping_copies_no_values_and_leaves_the_split_as_it_was():
 def test_the_choice_is_made_from_the_seed_alone(size, seed, other, share, more):
     share, more = sorted((share, more))
 
-    def chosen(features, modality, share):
+    def selection(features, modality, share):
         return features.dropping(modality, share, seed).dropped[modality]
 
     features, again = make_features(size, 0)[0], make_features(size, 1, scaled=True, shortest=0)[0]
     torch.manual_seed(other)
-    first = chosen(features, "audio", share)
+    first = selection(features, "audio", share)
     state = torch.get_rng_state()
-    assert torch.equal(chosen(again, "text", share), first)
+    assert torch.equal(selection(again, "text", share), first)
     assert torch.equal(torch.get_rng_state(), state)
-    assert (chosen(features, "audio", more) | ~first).all()  # a larger share adds to a smaller one
+    assert (selection(features, "audio", more) | ~first).all()  # a larger share adds to a smaller one
 
 
 def test_every_sample_is_dropped_as_often_as_any_other():
