@@ -95,22 +95,23 @@ def write_cache(cache: Path, path: Path, label_bound: float) -> None:
         )
     content, release = read_pickle(path)
     splits = checked_splits(path, content)
-    tensors, replaced, absent = _checked_tensors(splits, label_bound, release)
+    tensors, replaced_frames, absent_samples = _checked_tensors(splits, label_bound, release)
     metadata = {
         "version": CACHE_VERSION,
         "size": status.st_size,
         "mtime_ns": status.st_mtime_ns,
         "sha256": _sha256(path),
         "label_bound": label_bound,
-        "replaced_frames": replaced,  # counted while the frames are written
-        "absent": absent,
+        "replaced_frames": replaced_frames,  # counted while the frames are written
+        "absent": absent_samples,
     }
     with new_file(cache, like=path) as partial:
         write_tensors(partial, tensors, lambda: {METADATA: json.dumps(metadata)})
-    if any(replaced.values()):
-        logger.warning("%s: NaN or infinite values replaced by 0, in so many frames: %s", path, replaced)
-    if absent:
-        counts = (f"{name} {number} of {len(splits[name.split('/')[0]].ids)}" for name, number in absent.items())
+    if any(replaced_frames.values()):
+        logger.warning("%s: NaN or infinite values replaced by 0, in so many frames: %s", path, replaced_frames)
+    if absent_samples:
+        sizes = {split: len(checks.ids) for split, checks in splits.items()}
+        counts = [f"{name} {number} of {sizes[name.partition('/')[0]]}" for name, number in absent_samples.items()]
         logger.warning("%s: samples of length 0, which lack the modality: %s", path, ", ".join(counts))
 
 
@@ -121,14 +122,14 @@ def _checked_tensors(
 
     Returns:
         tensors: the cache's, by name.
-        replaced: "<split>/<modality>" -> number of frames; once the tensors are written, the number of the frames in
-            which a value was replaced.
-        absent: "<split>/<modality>" -> number of samples that lack the modality, where it is not 0.
+        replaced_frames: "<split>/<modality>" -> number of frames; once the tensors are written, the number of frames
+            in which a value was replaced.
+        absent_samples: "<split>/<modality>" -> number of samples that lack the modality, where it is not 0.
     """
     fields = common_fields(splits)
     tensors: dict[str, Streamed] = {}
-    replaced: dict[str, int] = {}
-    absent: dict[str, int] = {}
+    replaced_frames: dict[str, int] = {}
+    absent_samples: dict[str, int] = {}
     for name, split in splits.items():
         tensors |= _strings(f"{name}/id", split.ids)
         tensors[f"{name}/labels"] = Streamed.of(split.labels("regression_labels", label_bound))
@@ -141,16 +142,16 @@ def _checked_tensors(
             tokens, lengths = split.text_bert()
             if "raw_text" not in fields:
                 split.require_sequences("text_bert", lengths, "text_bert")
-                absent[f"{name}/text"] = int((lengths == 0).sum())
+                absent_samples[f"{name}/text"] = int((lengths == 0).sum())
             tensors[f"{name}/text_bert/values"] = Streamed.of(_unpadded(tokens, lengths).astype(np.int64))
             tensors[f"{name}/text_bert/offsets"] = _offsets(lengths)
         for modality in FRAME_MODALITIES:
             if modality in fields:
                 train = tensors.get(f"train/{modality}/values")
                 frames, lengths = split.frames(modality, width=None if train is None else train.shape[1])
-                absent[f"{name}/{modality}"] = int((lengths == 0).sum())
-                tensors |= _frame_tensors(name, modality, frames, lengths, replaced, release)
-    return tensors, replaced, {name: number for name, number in absent.items() if number}
+                absent_samples[f"{name}/{modality}"] = int((lengths == 0).sum())
+                tensors |= _frame_tensors(name, modality, frames, lengths, replaced_frames, release)
+    return tensors, replaced_frames, {name: number for name, number in absent_samples.items() if number}
 
 
 def _frame_tensors(
@@ -158,15 +159,15 @@ def _frame_tensors(
     modality: str,
     frames: NDArray,
     lengths: NDArray,
-    replaced: dict[str, int],
+    replaced_frames: dict[str, int],
     release: Callable[[], None],
 ) -> dict[str, Streamed]:
     """Frames (N, T, D) without padding, and of train their mean and standard deviation."""
     name = f"{split}/{modality}"
     shape = int(lengths.sum()), frames.shape[2]
-    replaced[name] = shape[0]
+    replaced_frames[name] = shape[0]
     moments = _Moments() if split == "train" else None
-    pieces = _real_frames(frames, lengths, name, replaced, moments, release)
+    pieces = _real_frames(frames, lengths, name, replaced_frames, moments, release)
     tensors = {
         f"{name}/offsets": _offsets(lengths),
         f"{name}/values": Streamed(shape, np.dtype(np.float32), pieces),
@@ -207,14 +208,14 @@ def _real_frames(
     frames: NDArray,
     lengths: NDArray,
     name: str,
-    replaced: dict[str, int],
+    replaced_frames: dict[str, int],
     moments: _Moments | None,
     release: Callable[[], None],
 ) -> Iterator[NDArray]:
     """Pieces of the frames without padding, (sum of some lengths, D) float32; NaN and infinite values become 0, and
     the frames that held one are counted.
     """
-    replaced[name] = 0
+    replaced_frames[name] = 0
     step = max(1, CHUNK // max(1, frames[0].nbytes))
     for start in range(0, len(frames), step):
         chunk = slice(start, start + step)
@@ -222,7 +223,7 @@ def _real_frames(
             values = _unpadded(frames[chunk], lengths[chunk]).astype(np.float32)
         finite = np.isfinite(values)
         values[~finite] = 0
-        replaced[name] += int((~finite.all(axis=1)).sum())
+        replaced_frames[name] += int((~finite.all(axis=1)).sum())
         if moments is not None and len(values):
             moments.add(values)
         release()

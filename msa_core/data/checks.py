@@ -47,12 +47,13 @@ class SplitChecks:
                 )
 
     def fail(self, field: str, got: str, expected: str, remedy: str, sample: int | None = None) -> NoReturn:
+        """Raise the `ValueError` of a field (empty: of the whole split) and, if it is known, of a sample's place."""
         where = f", field {field!r}" if field else ""
         which = f", id {self.ids[sample]!r}" if sample is not None else ""
         raise ValueError(f"{self.path}: split {self.name!r}{where}{which}: got {got}, expected {expected}; {remedy}")
 
     def entries(self, field: str, kind: Any = object, named: str = "") -> Any:
-        """A field's values as they are, one a sample, each of a kind."""
+        """A field's values as they are in the file, each an instance of `kind`, which messages call `named`."""
         values = self.fields[field]
         values = values.values if isinstance(values, PandasStrings) else values
         if not isinstance(values, list | tuple | np.ndarray) or getattr(values, "ndim", 1) == 0:
@@ -64,7 +65,7 @@ class SplitChecks:
         return values
 
     def numbers(self, field: str, shape: str) -> NDArray:
-        """A field as an array of numbers; `shape` is what is expected, such as "(N, T, D)"."""
+        """A field as an array of numbers; `shape` is the expected one, such as "(N, T, D)"."""
         dimensions = shape.count(",") + (not shape.endswith(",)"))
         try:
             array = np.asarray(self.entries(field))
@@ -84,6 +85,7 @@ class SplitChecks:
         return array
 
     def labels(self, field: str, bound: float) -> NDArray:
+        """Labels (N,) float32, each finite and within [-bound, bound]."""
         labels = self.numbers(field, "(N,)").astype(np.float32)
         self.refuse(
             field,
@@ -171,7 +173,7 @@ class SplitChecks:
 
 
 def checked_splits(path: Path, content: Any) -> dict[str, SplitChecks]:
-    """The three splits of a file's content, each with its required fields, and every id in one of them alone."""
+    """The three splits of a file's content; each has the required fields, and no id occurs twice."""
     missing = [split for split in SPLITS if not isinstance(content, dict) or split not in content]
     if missing:
         got = sorted(map(str, content)) if isinstance(content, dict) else type(content).__name__
@@ -195,7 +197,7 @@ def checked_splits(path: Path, content: Any) -> dict[str, SplitChecks]:
 
 
 def common_fields(splits: dict[str, SplitChecks]) -> set[str]:
-    """The optional fields that the file has: each in every split or in none, and those of one modality at least."""
+    """The optional fields of the file; each must be in every split or in none, and one must hold a modality."""
     train = splits["train"]
     for split in splits.values():
         for field in (*MODALITY_FIELDS, *UNIMODAL_LABEL_FIELDS.values()):

@@ -1,4 +1,4 @@
-"""One split's features, kept ragged (no padding is stored), and batches padded to their own longest member."""
+"""One split's features, stored ragged (without padding), and batches padded to their longest sequence."""
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
@@ -162,9 +162,10 @@ class FeatureSet:
     def dropping(self, modality: str, share: float, seed: int) -> "FeatureSet":
         """A copy in which some samples lack a modality; the stored values are shared, not copied.
 
-        `round(share * N)` of all N samples are chosen, those that lack the modality already among them. The choice
-        depends on `seed` and N alone: a larger share adds to the samples of a smaller one, and two modalities with
-        one seed lose the same samples. What was dropped before stays dropped. A sample may end up without any modality.
+        `round(share * N)` samples are drawn from all N, including those that lack the modality already. The draw
+        depends on `seed` and N alone: a larger share includes the samples of a smaller one, and two modalities with
+        the same seed and share lose the same samples (use two seeds for independent draws). A second call adds its
+        samples to those of the first. A sample may end up without any modality.
 
         Raises:
             ValueError: a modality that the data set does not have, or a share outside [0, 1].
@@ -180,9 +181,9 @@ class FeatureSet:
                 "expected one within [0, 1]; give the share of the samples, not a percentage"
             )
         order = torch.randperm(len(self), generator=torch.Generator().manual_seed(seed))
-        chosen = torch.zeros(len(self), dtype=torch.bool)
-        chosen[order[: round(share * len(self))]] = True
-        return replace(self, dropped={**self.dropped, modality: self.dropped.get(modality, chosen) | chosen})
+        selection = torch.zeros(len(self), dtype=torch.bool)
+        selection[order[: round(share * len(self))]] = True
+        return replace(self, dropped={**self.dropped, modality: self.dropped.get(modality, selection) | selection})
 
     def batch(self, index: Tensor) -> Batch:
         """The samples `index`, (B,) int64, as a padded batch on the CPU."""
@@ -200,16 +201,16 @@ class FeatureSet:
 
 
 def batches(features: FeatureSet, batch_size: int, shuffle_seed: int | None = None) -> Iterator[Batch]:
-    """Every sample once, in batches of like length.
+    """Every sample once, in batches of similar length.
 
-    All batches are within one sample of each other's size, at most `batch_size`, so that no rest of a single sample
-    (which has no covariance) is left over. The order depends on the stored lengths, not on what has been dropped: a
-    split has the same samples in its batches with and without a dropped modality.
+    The sizes of the batches differ by at most one, so that no last batch of a single sample (which has no covariance)
+    remains. The order depends on the stored lengths, not on `dropped`: the batches hold the same samples with and
+    without a dropped modality.
 
     Args:
         features: the split.
         batch_size: the largest number of samples in a batch.
-        shuffle_seed: None: longest first; a number: a random order made from that number alone.
+        shuffle_seed: None: longest first; a number: a random order that depends on this number alone.
     """
     stored = replace(features, dropped={})
     cost = stored.lengths("text" if "text" in features.modalities else features.modalities[0])

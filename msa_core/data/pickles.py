@@ -1,4 +1,4 @@
-"""Read a stranger's pickle: numpy arrays and plain containers, nothing else, and large arrays left where they lie."""
+"""Read an untrusted pickle: numpy arrays and plain containers only; large arrays are mapped, not read."""
 
 import mmap
 import pickle
@@ -10,25 +10,25 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-LEFT_IN_FILE = 2**20  # bytes from which on an array's numbers are not read but mapped
+LEFT_IN_FILE = 2**20  # bytes; the numbers of an array of this size or more are mapped, not read
 
 
 def read_pickle(path: Path) -> tuple[Any, Callable[[], None]]:
-    """What a pickle holds, built from an allow-list of names, in memory that its large arrays have no part in.
+    """Build a pickle's content from an allow-list of names; large arrays stay in the file.
 
     The numbers of an array of `LEFT_IN_FILE` bytes or more stay in the file: the array is a read-only view of the
-    mapped file, of which nothing is read before it is used (bytes that are no array's become a memoryview likewise).
-    Three kinds of array are in memory all the same: those of protocol 2 and older (their bytes are written as text),
-    those of Python objects, and those held as lists.
+    mapped file, and the system reads a part of it when the part is used. Bytes of that size that belong to no array
+    become a memoryview likewise. Three kinds of array are read into memory: those of protocol 2 and older (their bytes
+    are written as text), those of Python objects, and those held as lists.
 
     Args:
         path: the pickle; it must not be written to while its arrays are in use.
 
     Returns:
-        The content, and a function that gives back the memory of what has been read of the mapped arrays so far.
+        The content, and a function that frees the memory of the parts of mapped arrays that have been read.
 
     Raises:
-        ValueError: anything else is asked for, by name and before it runs; or the file is no whole pickle.
+        ValueError: the pickle names anything else (the message says what; nothing of it runs), or is incomplete.
     """
     try:
         with path.open("rb") as file:
@@ -50,7 +50,7 @@ def read_pickle(path: Path) -> tuple[Any, Callable[[], None]]:
 
 
 class PandasStrings:
-    """Stands in for a pandas string array, which some feature files hold for ids and texts: no pandas code runs."""
+    """Replaces a pandas string array, which some feature files hold for ids and texts, without running pandas."""
 
     def __init__(self, *_: Any) -> None:
         self.values: list = []
@@ -60,11 +60,11 @@ class PandasStrings:
 
 
 class _Refused(ValueError):
-    """The file is a pickle and asks for what a feature file has no need of."""
+    """The pickle names something that a feature file does not need."""
 
 
 class _Sealed:
-    """Calls a Python function or class, and has nothing that a pickle could set on it for later."""
+    """Calls a Python function or class; a pickle cannot set attributes on it."""
 
     __slots__ = ("_function",)
     _function: Any
@@ -80,7 +80,7 @@ class _Sealed:
 
 
 def _latin1(text: str, encoding: str) -> bytes:
-    """Stands in for `_codecs.encode`, with which protocol 2 writes bytes."""
+    """Replaces `_codecs.encode`, with which protocol 2 writes bytes."""
     if encoding != "latin1":
         raise _Refused(f"got bytes in encoding {encoding!r}, expected 'latin1'")
     return text.encode("latin1")
@@ -93,7 +93,9 @@ def _dtype(code: str, *_: Any) -> np.dtype:
 
 
 def _with_byte_order(dtype: np.dtype, state: tuple) -> np.dtype:
-    """What `dtype.__setstate__` does to a plain type; it would also believe a state that calls pointers numbers."""
+    """Do what `dtype.__setstate__` does for a plain type; numpy's own also accepts states that turn numbers into
+    pointers.
+    """
     _, byte_order, *fields = state
     if any(field is not None for field in fields[:3]):
         raise _Refused(f"got a structured array ({fields[1]}), expected arrays of plain numbers, strings or objects")
@@ -109,7 +111,7 @@ def _array(*state: Any) -> NDArray:
     return array
 
 
-# numpy's own rebuilding functions, whatever module this numpy keeps them in.
+# numpy's own functions that rebuild arrays; their module depends on numpy's version.
 _SCALAR: Any = np.float64(0).__reduce__()[0]
 _FROM_BUFFER: Any = np.empty(1).__reduce_ex__(5)[0]
 _PLAIN_TYPES = (dict, list, tuple, set, frozenset, bytes, bytearray)
@@ -117,7 +119,7 @@ _ALLOWED: dict[tuple[str, str], Any] = {
     **{(f"numpy.{core}.multiarray", "_reconstruct"): _Sealed(lambda *_: np.empty(0)) for core in ("core", "_core")},
     **{(f"numpy.{core}.multiarray", "scalar"): _SCALAR for core in ("core", "_core")},
     **{(f"numpy.{core}.numeric", "_frombuffer"): _Sealed(_FROM_BUFFER) for core in ("core", "_core")},
-    ("numpy", "ndarray"): None,  # an argument of _reconstruct; called, it would take a file's bytes for pointers
+    ("numpy", "ndarray"): None,  # an argument of _reconstruct; a call of it could read a file's bytes as pointers
     ("numpy", "dtype"): _Sealed(_dtype),
     ("collections", "OrderedDict"): OrderedDict,
     ("_codecs", "encode"): _Sealed(_latin1),
@@ -160,7 +162,7 @@ class _File:
         return memoryview(self._mapped)[start : start + size]
 
 
-# The pure-Python unpickler, as joblib uses it for the same reason: in it, how an operation reads its bytes can be set.
+# Based on the pure-Python unpickler, whose operations can be replaced one by one (joblib does the same).
 class _PlainUnpickler(pickle._Unpickler):
     """Builds numpy arrays and plain containers; refuses anything else by name, before it runs."""
 
@@ -181,7 +183,7 @@ class _PlainUnpickler(pickle._Unpickler):
         return _ALLOWED[module, name]
 
     def load_frame(self) -> None:
-        """A frame says how much to read ahead, for which a mapped file has no use."""
+        """Skip a frame's header: a mapped file needs no reading ahead."""
         self._file.require(int.from_bytes(self._file.read(8), "little"))
 
     def load_binbytes(self) -> None:
@@ -198,17 +200,17 @@ class _PlainUnpickler(pickle._Unpickler):
         self.append(kind(self._file.read(size)) if size < LEFT_IN_FILE else self._file.view(size))
 
     def load_build(self) -> None:
-        """Arrays and their types are made anew from their state, never changed: other arrays may be views of them."""
-        made, state = self.stack[-2:]
-        if isinstance(made, np.ndarray):
+        """Build arrays and dtypes anew from their state and never change one: other arrays may be views of it."""
+        unbuilt, state = self.stack[-2:]
+        if isinstance(unbuilt, np.ndarray):
             rebuilt: Any = _array(*state)
-        elif isinstance(made, np.dtype):
-            rebuilt = _with_byte_order(made, state)
+        elif isinstance(unbuilt, np.dtype):
+            rebuilt = _with_byte_order(unbuilt, state)
         else:
             return pickle._Unpickler.dispatch[pickle.BUILD[0]](self)  # type: ignore[arg-type]
         self.stack[-2:] = [rebuilt]
-        for number in reversed(self.memo):  # it was put there a moment ago, if at all
-            if self.memo[number] is made:
+        for number in reversed(self.memo):  # if it is in the memo, it is among the newest
+            if self.memo[number] is unbuilt:
                 self.memo[number] = rebuilt
                 break
         return None

@@ -1,4 +1,4 @@
-"""Write a safetensors file piece by piece, so that no tensor need ever be whole in memory; any file, all or nothing."""
+"""Write a safetensors file in pieces, so that no tensor is whole in memory; write any file completely or not at all."""
 
 import json
 import shutil
@@ -20,7 +20,7 @@ class Streamed(NamedTuple):
     Attributes:
         shape: of the whole.
         dtype: int64, float32 or uint8.
-        pieces: arrays of that dtype that make the whole when put end to end; drawn once, when they are written.
+        pieces: arrays of that dtype which, end to end, are the whole; iterated once, when they are written.
     """
 
     shape: tuple[int, ...]
@@ -38,10 +38,10 @@ def write_tensors(path: Path, tensors: Mapping[str, Streamed], metadata: Callabl
 
     Args:
         path: the file.
-        tensors: name -> tensor. They are written by falling size of their numbers, which keeps each aligned, and in
-            the order given among those of one size.
-        metadata: called before the first piece is drawn and after the last; the second time counts, and must not be
-            longer than the first, which reserves its place at the head of the file.
+        tensors: name -> tensor. They are written by falling item size, which keeps each aligned; those of one item
+            size keep their order.
+        metadata: called before the first piece and after the last. The file holds the second result, which must not
+            be longer than the first: the first reserves the space in the header.
     """
     ordered = sorted(tensors.items(), key=lambda item: -item[1].dtype.itemsize)
     places: dict[str, Any] = {}
@@ -65,7 +65,7 @@ def write_tensors(path: Path, tensors: Mapping[str, Streamed], metadata: Callabl
 
 @contextmanager
 def new_file(final: Path, like: Path) -> Iterator[Path]:
-    """Where to write a file that is to appear at `final`, whole, readable to those who may read `like`."""
+    """A path to write to; the complete file is moved to `final` at the end, with the permissions of `like`."""
     with tempfile.TemporaryDirectory(dir=final.parent, prefix=f".{final.name}-") as folder:
         partial = Path(folder) / final.name
         yield partial

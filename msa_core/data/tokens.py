@@ -20,8 +20,8 @@ def load_tokens(
 ) -> dict[str, Ragged]:
     """Every split's token ids, cut to `max_tokens`; empty if the file has no text.
 
-    They are read from `<cache>.tokens-<key>` if it is current; else they are made and, if the folder may be written to,
-    stored there. The key is made from the tokenizer and `max_tokens`.
+    They are read from `<cache>.tokens-<key>` if it is current; else they are computed and, if the folder is writable,
+    stored there. The key depends on the tokenizer and `max_tokens`.
 
     Args:
         features: the open cache of the feature file.
@@ -80,8 +80,8 @@ def _bert_tokens(
         )
     lengths = tokens.lengths
     position = torch.arange(len(tokens.values)) - tokens.offsets[:-1].repeat_interleave(lengths)
-    kept = (position < max_tokens - 1) | (position == lengths.repeat_interleave(lengths) - 1)
-    return Ragged.from_lengths(tokens.values[kept], lengths.clamp(max=max_tokens))
+    within_limit = (position < max_tokens - 1) | (position == lengths.repeat_interleave(lengths) - 1)
+    return Ragged.from_lengths(tokens.values[within_limit], lengths.clamp(max=max_tokens))
 
 
 def _key(tokenizer: PreTrainedTokenizerBase, max_tokens: int) -> str:

@@ -12,7 +12,7 @@ from msa_core.vocabulary import VOCABULARY
 SIZES = {"train": 4, "valid": 2, "test": 3}
 WIDTHS = {"audio": 3, "vision": 2}
 FRAMES = 6  # T, of the frames and of text_bert
-PADDING = 77.0  # what stands behind a sequence's end: nothing may ever read it
+PADDING = 77.0  # the values behind a sequence's end, which nothing may read
 TEXT_FIELDS = ("raw_text", "text_bert")
 LABELS = "regression_labels"
 
@@ -75,7 +75,7 @@ def assert_same(one, other):
 
 
 def refusal(path, where, got="", expected=""):
-    """Pattern of a refusal: file, place, what was found, what was expected, and something to do about it."""
+    """Pattern of a refusal: file, place, value, expected value and remedy."""
     return re.escape(f"{path}: {where}: got {got}") + ".*, expected .*" + re.escape(expected) + ".*; .+"
 
 
@@ -85,7 +85,7 @@ def place(split, field, sample=None):
 
 
 def spoil(path):
-    """Make the file unreadable in a way that its size and time do not show."""
+    """Make the file unreadable without a change of its size and time."""
     status = path.stat()
     path.write_bytes(b"\0" * status.st_size)
     os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))

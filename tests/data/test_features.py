@@ -19,12 +19,14 @@ seeds = st.integers(0, 2**32 - 1)
 max_frames = st.none() | st.integers(1, 9)
 
 
-def make_features(size=9, seed=0, modalities=("text", "audio", "vision"), scaled=False, max_frames=None, longest=9):
+def make_features(
+    size=9, seed=0, modalities=("text", "audio", "vision"), scaled=False, max_frames=None, shortest=1, longest=9
+):
     """A split and its source: modality -> list of numpy arrays, none holding a zero, so that padding is told apart."""
     rng = np.random.default_rng(seed)
     source = {}
     for modality in modalities:
-        lengths = rng.integers(1, longest + 1, size)
+        lengths = rng.integers(shortest, longest + 1, size)
         if modality == "text":
             source[modality] = [rng.integers(1, 1000, length) for length in lengths]
         else:
@@ -141,14 +143,193 @@ def test_batching_leaves_the_split_as_it_was():
 
 
 def test_batch_moves_to_a_device_but_its_lengths_stay():
-    batch = make_features()[0].batch(torch.tensor([2, 0]))
+    batch = make_features()[0].dropping("audio", 0.5, seed=0).batch(torch.tensor([2, 0]))
     moved = batch.to("meta")
     assert isinstance(moved, Batch)
-    on_device = [moved.index, moved.labels, *moved.sequences.values()]
+    assert moved.present.keys() == {"audio"}
+    on_device = [moved.index, moved.labels, *moved.sequences.values(), *moved.present.values()]
     assert {tensor.device.type for tensor in on_device} == {"meta"}
     assert {tensor.device.type for tensor in moved.lengths.values()} == {"cpu"}
     assert {m: s.shape for m, s in moved.sequences.items()} == {m: s.shape for m, s in batch.sequences.items()}
     assert batch.index.device.type == "cpu"
+
+
+# --- presence ---------------------------------------------------------------------------------------------------------
+
+
+def test_absent_samples_by_hand():
+    features = FeatureSet(
+        split="train",
+        ids=["a", "b", "c"],
+        labels=torch.tensor([1.0, -2.0, 0.5]),
+        label_bound=3.0,
+        sequences={
+            "text": Ragged.of([torch.tensor([5, 6]), torch.tensor([8]), torch.tensor([9])]),
+            "audio": Ragged.of([torch.empty(0, 2), torch.tensor([[3.0, 4.0], [5.0, 6.0]]), torch.empty(0, 2)]),
+        },
+        scaling={"audio": (torch.tensor([1.0, 2.0]), torch.tensor([2.0, 4.0]))},
+    )
+    assert {modality: mask.tolist() for modality, mask in features.present.items()} == {"audio": [False, True, False]}
+    assert features.lengths("audio").tolist() == [0, 2, 0]
+    some, none, everyone = (features.batch(torch.tensor(index)) for index in ([1, 0], [2, 0], [1]))
+    assert some.sequences["audio"].tolist() == [[[1.0, 0.5], [2.0, 1.0]], [[0.0, 0.0], [0.0, 0.0]]]
+    assert (some.lengths["audio"].tolist(), some.present["audio"].tolist()) == ([2, 0], [True, False])
+    assert none.sequences["audio"].shape == (2, 0, 2)
+    assert none.sequences["text"].tolist() == [[9, 0], [5, 6]]
+    assert (none.lengths["audio"].tolist(), none.present["audio"].tolist()) == ([0, 0], [False, False])
+    assert everyone.present["audio"].tolist() == [True]  # a key of the split's, not of the batch's
+    assert [batch.present.keys() for batch in (some, none, everyone)] == [{"audio"}] * 3
+
+
+def test_present_is_empty_where_nothing_is_absent():
+    features, _ = make_features()
+    assert features.present == features.batch(torch.tensor([0])).present == {}
+    assert Batch(torch.tensor([0]), torch.zeros(1), {}, {}).present == {}
+
+
+shares = st.none() | st.floats(0, 1)
+
+
+@given(sizes, batch_sizes, st.none() | seeds, seeds, max_frames, st.booleans(), st.tuples(shares, shares, shares))
+def test_presence_agrees_with_lengths_and_every_sample_is_in_one_batch(
+    size, batch_size, shuffle_seed, seed, max_frames, scaled, dropped_shares
+):
+    features, source = make_features(size, seed, scaled=scaled, max_frames=max_frames, shortest=0, longest=4)
+    for modality, share in zip(source, dropped_shares, strict=True):
+        if share is not None:
+            features = features.dropping(modality, share, seed)
+            source[modality] = [s[:0] if features.dropped[modality][i] else s for i, s in enumerate(source[modality])]
+    absent = {modality for modality, sequences in source.items() if any(len(sequence) == 0 for sequence in sequences)}
+    assert features.present.keys() == absent
+    order = []
+    for batch in batches(features, batch_size, shuffle_seed):
+        order += batch.index.tolist()
+        assert batch.present.keys() == absent
+        for modality, sequences in source.items():
+            limit = max_frames if modality != "text" else None
+            rows = [sequences[i][:limit] for i in batch.index.tolist()]
+            if scaled and modality != "text":
+                rows = [(row - np.float32(10)) / np.float32(4) for row in rows]
+            padded = batch.sequences[modality].numpy()
+            assert batch.lengths[modality].tolist() == [len(row) for row in rows]
+            assert padded.shape == (len(rows), max(map(len, rows)), *rows[0].shape[1:])
+            for sequence, row in zip(padded, rows, strict=True):
+                np.testing.assert_array_equal(sequence[: len(row)], row)
+                assert not sequence[len(row) :].any()
+            if modality in absent:
+                assert batch.present[modality].dtype == torch.bool
+                assert batch.present[modality].tolist() == [len(row) > 0 for row in rows]
+    assert sorted(order) == list(range(size))
+    for modality, sequences in source.items():
+        lengths = features.lengths(modality)
+        assert ((lengths > 0).numpy() == [len(sequence) > 0 for sequence in sequences]).all()
+
+
+@pytest.mark.parametrize(("share", "number"), [(0, 0), (0.1, 1), (0.24, 2), (0.26, 3), (0.5, 5), (0.999, 10), (1, 10)])
+@pytest.mark.parametrize("modality", ["text", "audio", "vision"])
+def test_dropping_drops_the_share(modality, share, number):
+    features, source = make_features(10)
+    dropped = features.dropping(modality, share, seed=3)
+    lengths = dropped.lengths(modality)
+    assert (lengths == 0).sum() == number
+    whole = np.array([len(sequence) for sequence in source[modality]])
+    np.testing.assert_array_equal(lengths[lengths > 0], whole[lengths > 0])
+    assert dropped.present.keys() == ({modality} if number else set())
+    for other in set(source) - {modality}:
+        assert torch.equal(dropped.lengths(other), features.lengths(other))
+
+
+def test_dropping_copies_no_values_and_leaves_the_split_as_it_was():
+    features, _ = make_features()
+    before = features.batch(torch.arange(9)).sequences["vision"].clone()
+    dropped = features.dropping("vision", 0.5, seed=0)
+    dropped.dropping("vision", 0.9, seed=1)
+    assert dropped.sequences["vision"].values.data_ptr() == features.sequences["vision"].values.data_ptr()
+    assert (dropped.ids, dropped.split) == (features.ids, "train")
+    assert features.present == {}
+    assert torch.equal(features.batch(torch.arange(9)).sequences["vision"], before)
+    assert (dropped.lengths("vision") == 0).sum() == 4  # of the 9; the second dropping has no part in it
+
+
+@given(sizes, seeds, seeds, st.floats(0, 1), st.floats(0, 1))
+def test_the_choice_is_made_from_the_seed_alone(size, seed, other, share, more):
+    share, more = sorted((share, more))
+
+    def selection(features, modality, share):
+        return features.dropping(modality, share, seed).dropped[modality]
+
+    features, again = make_features(size, 0)[0], make_features(size, 1, scaled=True, shortest=0)[0]
+    torch.manual_seed(other)
+    first = selection(features, "audio", share)
+    state = torch.get_rng_state()
+    assert torch.equal(selection(again, "text", share), first)
+    assert torch.equal(torch.get_rng_state(), state)
+    assert (selection(features, "audio", more) | ~first).all()  # a larger share adds to a smaller one
+
+
+def test_every_sample_is_dropped_as_often_as_any_other():
+    features, _ = make_features(20)
+    counts = sum(features.dropping("audio", 0.25, seed).dropped["audio"].int() for seed in range(400))
+    assert int(counts.sum()) == 400 * 5
+    assert (counts - 100).abs().max() < 5 * (400 * 0.25 * 0.75) ** 0.5  # five standard deviations
+
+
+def test_dropping_twice_drops_both_choices():
+    features, _ = make_features(40)
+    one, two = (features.dropping("audio", 0.4, seed).dropped["audio"] for seed in (1, 2))
+    twice = features.dropping("audio", 0.4, 1).dropping("audio", 0.4, 2)
+    assert torch.equal(twice.present["audio"], ~(one | two))
+    assert 16 < (one | two).sum() < 32  # 16 each, some of them in both
+    assert torch.equal(features.dropping("audio", 0.4, 1).dropping("audio", 0, 2).present["audio"], ~one)
+    separate = features.dropping("audio", 0.4, 1).dropping("text", 0.4, 2).present
+    assert torch.equal(separate["audio"], ~one)
+    assert torch.equal(separate["text"], ~two)
+
+
+def test_a_sample_may_be_left_without_any_modality():
+    features, _ = make_features(6)
+    for modality in features.modalities:
+        features = features.dropping(modality, 1, seed=0)
+    shuffled = list(batches(features, 4, shuffle_seed=0))
+    assert sorted(i for batch in shuffled for i in batch.index.tolist()) == list(range(6))
+    for batch in shuffled:
+        assert {modality: sequence.shape for modality, sequence in batch.sequences.items()} == {
+            "text": (3, 0),
+            "audio": (3, 0, 3),
+            "vision": (3, 0, 2),
+        }
+        assert not any(mask.any() for mask in batch.present.values())
+
+
+@pytest.mark.parametrize("shuffle_seed", [None, 5])
+@pytest.mark.parametrize("modality", ["text", "audio"])
+def test_dropping_leaves_the_batches_their_samples(modality, shuffle_seed):
+    features, _ = make_features(60)
+    assert order_of(features.dropping(modality, 0.3, 0), 7, shuffle_seed) == order_of(features, 7, shuffle_seed)
+
+
+def test_a_batch_costs_nothing_for_each_sample_of_the_split(monkeypatch):
+    features = make_features(50)[0].dropping("audio", 0.5, 0)
+    calls = []
+    counted = FeatureSet.lengths
+    monkeypatch.setattr(FeatureSet, "lengths", lambda *arguments: calls.append(arguments) or counted(*arguments))
+    for start in range(40):
+        features.batch(torch.arange(start, start + 5))
+    assert len(calls) == 3  # one for each modality, at the first batch
+
+
+@pytest.mark.parametrize("modality", ["multimodal", "video", ""])
+def test_dropping_refuses_an_unknown_modality(modality):
+    pattern = rf"FeatureSet.dropping: got modality '{modality}' for split 'train', expected one of .*'text', 'audio'"
+    with pytest.raises(ValueError, match=pattern + ".*; .+"):
+        make_features(modalities=("text", "audio"))[0].dropping(modality, 0.5, 0)
+
+
+@pytest.mark.parametrize("share", [-0.01, 1.01, 30, float("nan")])
+def test_dropping_refuses_a_share_outside_0_to_1(share):
+    pattern = rf"FeatureSet.dropping: got share {share} of audio for split 'train', expected one within \[0, 1\]; .+"
+    with pytest.raises(ValueError, match=pattern):
+        make_features()[0].dropping("audio", share, 0)
 
 
 # --- batches ----------------------------------------------------------------------------------------------------------

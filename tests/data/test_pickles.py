@@ -254,8 +254,8 @@ def handwritten(module, name, arguments):
     return b"\x80\x04" + names + b"\x93" + pickle.dumps(arguments, 4)[2:-1] + b"R."
 
 
-def made(sentinel, seconds=10):
-    """Whether the file is there, or comes to be."""
+def appears(sentinel, seconds=10):
+    """Whether the file exists within some seconds."""
     end = time.monotonic() + seconds
     while not sentinel.exists() and time.monotonic() < end:
         time.sleep(0.01)
@@ -264,11 +264,11 @@ def made(sentinel, seconds=10):
 
 def assert_refused_and_not_run(path, sentinel, name):
     pickle.loads(path.read_bytes())  # the control: the program does work
-    assert made(sentinel)
+    assert appears(sentinel)
     sentinel.unlink()
     with pytest.raises(ValueError, match=re.escape(f"{path}: refused {name}: ")):
         load_features(path)
-    assert not made(sentinel, seconds=0.02)
+    assert not appears(sentinel, seconds=0.02)
     assert not path.with_name(f"{path.name}.cache").exists()
 
 

@@ -34,14 +34,14 @@ def almost_noise():
 
 def tensors_of(data):
     """name -> tensor, of everything in the splits that is one."""
-    found = {}
+    tensors = {}
     for split, features in data.items():
-        found[split, "labels"] = features.labels
+        tensors[split, "labels"] = features.labels
         for modality, ragged in features.sequences.items():
-            found |= {(split, modality, "values"): ragged.values, (split, modality, "offsets"): ragged.offsets}
-        found |= {(split, "unimodal", modality): labels for modality, labels in features.unimodal_labels.items()}
-        found |= {(split, "factor", name): values for name, values in features.factors.items()}
-    return found
+            tensors |= {(split, modality, "values"): ragged.values, (split, modality, "offsets"): ragged.offsets}
+        tensors |= {(split, "unimodal", modality): labels for modality, labels in features.unimodal_labels.items()}
+        tensors |= {(split, "factor", name): values for name, values in features.factors.items()}
+    return tensors
 
 
 def correlation(a, b):
