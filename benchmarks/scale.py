@@ -39,9 +39,9 @@ from torch import Tensor
 from msa_core.config import RunConfig, resolve
 from msa_core.data import FeatureSet, Ragged, load_features, planted_tokenizer
 from msa_core.data.features import number_of_batches
-from msa_core.data.planted import VOCABULARY
 from msa_core.labels import UnimodalLabelGenerator
 from msa_core.training import TrainingLoop
+from msa_core.vocabulary import VOCABULARY
 
 SAMPLES = {"train": 16326, "valid": 1871, "test": 4659}
 SHAPES = {"audio": (500, 74), "vision": (375, 35), "text": (50, 768)}  # T, D

@@ -10,6 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
+from msa_core import MODALITIES, SPLITS
+
 POOL = 25  # batches whose samples are sorted by length together: enough for little padding, few enough to stay random
 
 
@@ -163,9 +165,9 @@ class FeatureSet:
         """A copy in which some samples lack a modality; the stored values are shared, not copied.
 
         `round(share * N)` samples are drawn from all N, including those that lack the modality already. The draw
-        depends on `seed` and N alone: a larger share includes the samples of a smaller one, and two modalities with
-        the same seed and share lose the same samples (use two seeds for independent draws). A second call adds its
-        samples to those of the first. A sample may end up without any modality.
+        depends on `seed`, split, modality and N alone: a larger share includes the samples of a smaller one, and two
+        modalities lose samples independently of each other. A second call adds its samples to those of the first. A
+        sample may end up without any modality.
 
         Raises:
             ValueError: a modality that the data set does not have, or a share outside [0, 1].
@@ -180,7 +182,8 @@ class FeatureSet:
                 f"FeatureSet.dropping: got share {share} of {modality} for split {self.split!r}, "
                 "expected one within [0, 1]; give the share of the samples, not a percentage"
             )
-        order = torch.randperm(len(self), generator=torch.Generator().manual_seed(seed))
+        stream = (seed * len(SPLITS) + SPLITS.index(self.split)) * len(MODALITIES) + MODALITIES.index(modality)
+        order = torch.randperm(len(self), generator=torch.Generator().manual_seed(stream))
         selection = torch.zeros(len(self), dtype=torch.bool)
         selection[order[: round(share * len(self))]] = True
         return replace(self, dropped={**self.dropped, modality: self.dropped.get(modality, selection) | selection})

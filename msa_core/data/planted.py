@@ -12,7 +12,6 @@ from transformers import PreTrainedTokenizerBase
 from msa_core import MODALITIES, SPLITS
 from msa_core.data.features import FeatureSet, Ragged
 from msa_core.vocabulary import ADJECTIVES, ADVERBS, NOUNS, OPENINGS, VERBS, planted_tokenizer
-from msa_core.vocabulary import VOCABULARY as VOCABULARY  # tests/test_encoders.py and benchmarks/scale.py read it here
 
 LABEL_BOUND = 3.0  # MOSI's scale
 SHARED_PART = 0.5  # of a unimodal sentiment's variance, the part that the shared factor explains

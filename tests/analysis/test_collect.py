@@ -71,7 +71,7 @@ def test_a_run_with_other_settings_is_missing_and_the_differing_keys_are_named(t
         ("dataset.features", "mine.pkl", "dataset.features is 'mine.pkl', expected None"),
         ("seed", 7, "seed is 7, expected 2"),
         ("variant", "other", "variant is 'other', expected 'paper'"),
-        ("objective.alignment", {}, "objective.alignment.audio-vision is None, expected 100.0"),
+        ("objective.alignment.pairs", {}, "objective.alignment.pairs.audio-vision is None, expected 100.0"),
     ],
 )
 def test_any_setting_counts(tmp_path, name, value, shown):
