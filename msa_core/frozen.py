@@ -94,6 +94,8 @@ def _encode(encoder: TextEncoder, features: FeatureSet, lengths: Tensor) -> Tens
     texts = replace(features, sequences={"text": features.sequences["text"]}, scaling={})
     states: list[Tensor] = [torch.empty(0, encoder.states_width)] * len(features)
     for batch in tqdm(list(batches(texts, BATCH_SIZE)), desc=f"text of {features.split}", unit="batch"):
+        if not batch.lengths["text"].any():
+            continue  # no sample of the batch has text
         encoded = encoder.states(batch.sequences["text"].to(device), batch.lengths["text"]).float().cpu()
         for place, state in zip(batch.index.tolist(), encoded, strict=True):
             states[place] = state[: lengths[place]].clone()

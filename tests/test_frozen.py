@@ -8,7 +8,7 @@ import torch
 
 from msa_core import frozen, run, training
 from msa_core.config import resolve
-from msa_core.data import planted_features
+from msa_core.data import Ragged, planted_features
 from msa_core.encoders import load_text_encoder, load_tokenizer
 from msa_core.frozen import freeze_text
 
@@ -103,3 +103,35 @@ def test_a_run_trains_all_but_the_text_encoder(encoder, tmp_path):
     np.testing.assert_allclose(
         result.predictions.query("split == 'test'")["multimodal"], predicted, rtol=1e-5, atol=1e-6
     )
+
+
+def test_every_tokens_state_is_kept_where_the_model_reads_it(encoder, data, tmp_path):
+    (tmp_path / "c").touch()
+    whole = freeze_text(data, encoder, tmp_path / "c", every_token=True)
+    first = freeze_text(data, encoder, tmp_path / "c")
+    assert len(list(tmp_path.glob("c.text-*"))) == 2
+    one_by_one = load_text_encoder(encoder).eval()
+    for split, features in data.items():
+        torch.testing.assert_close(whole[split].lengths("text"), features.lengths("text"))
+        for i in (0, len(features) - 1):
+            tokens = features.sequences["text"][i][None]
+            with torch.no_grad():
+                expected = one_by_one.states(tokens, torch.tensor([tokens.shape[1]]))[0]
+            torch.testing.assert_close(whole[split].sequences["text"][i], expected)
+            torch.testing.assert_close(first[split].sequences["text"][i], expected[:1])
+
+
+def test_a_sample_without_text_has_no_states(encoder, data):
+    words = [data["valid"].sequences["text"][i][: 0 if i in (1, 3) else None] for i in range(5)]
+    silent = {**data, "valid": replace(data["valid"], sequences={"text": Ragged.of(words)})}
+    for every_token in (False, True):
+        states = freeze_text(silent, encoder, every_token=every_token)["valid"]
+        spoken = freeze_text(data, encoder, every_token=every_token)["valid"]
+        assert states.present["text"].tolist() == [True, False, True, False, True]
+        for i in (0, 2, 4):
+            torch.testing.assert_close(states.sequences["text"][i], spoken.sequences["text"][i])
+
+
+def test_a_split_without_any_text_has_no_states(encoder, data):
+    silent = {**data, "valid": replace(data["valid"], sequences={"text": Ragged.of([torch.tensor([]).long()] * 5)})}
+    assert not freeze_text(silent, encoder)["valid"].present["text"].any()

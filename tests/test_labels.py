@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from msa_core.labels import EPS, UnimodalLabelGenerator
+from msa_core.labels import EPS, FixedLabels, UnimodalLabelGenerator, running_average
 
 WIDTHS = {"multimodal": 6, "text": 5, "audio": 3, "vision": 4}
 BOUND = 3.0
@@ -248,3 +248,139 @@ def test_bad_input_is_refused_and_nothing_is_lost(call, message):
 def test_wrong_arguments_are_refused(arguments, message):
     with pytest.raises(ValueError, match=message):
         UnimodalLabelGenerator(*arguments)
+
+
+@pytest.mark.parametrize("y", [1.0, -1.0])
+def test_a_multimodal_distance_below_the_guard_keeps_its_sign(y):
+    """y' = y a_s / (2 a_m) with a_m = -1e-12 guarded to -1e-8: the label runs to the bound of the sign of -y a_s."""
+    generator = UnimodalLabelGenerator(1, {"multimodal": 1, "text": 1}, label_bound=3)
+    generator.initialise(torch.tensor([0]), torch.tensor([y]))
+    a = {"multimodal": torch.tensor([-1e-12]), "text": torch.tensor([0.5])}
+    generator._relative_distance = lambda task, _: (a[task], torch.tensor(True))
+    generator.update({task: torch.zeros(1, 1) for task in a}, torch.tensor([0]), 2)
+    # target -+3 (clamped), then 1/3 of the old label and 2/3 of the target
+    torch.testing.assert_close(generator.labels("text", torch.tensor([0])), torch.tensor([y / 3 - 2 * y]))
+
+
+def test_running_sums_do_not_drift_over_many_steps():
+    """Features of a large common offset: sums in float32 would lose their last digits at every step."""
+    rng = np.random.default_rng(0)
+    labels = mosi_like_labels(rng, 64)
+    generator = UnimodalLabelGenerator(64, {"multimodal": 3}, BOUND)
+    generator.initialise(torch.arange(64), torch.from_numpy(labels))
+    for _ in range(300):
+        features = torch.from_numpy((1000 + rng.standard_normal((64, 3))).astype(np.float32))
+        generator.update({"multimodal": features}, torch.arange(64), 1)
+    expected = features.double()[torch.from_numpy(labels) > 0].sum(dim=0)
+    torch.testing.assert_close(generator.multimodal_sums[0], expected, rtol=1e-12, atol=0)
+
+
+@pytest.mark.parametrize(
+    ("cast", "dtype"),
+    [
+        (lambda g: g.double(), torch.float64),
+        (lambda g: g.bfloat16(), torch.float32),
+        (lambda g: g.half(), torch.float32),
+        (lambda g: g.to(torch.float64), torch.float64),
+        (lambda g: g.double().float(), torch.float64),
+    ],
+)
+def test_a_cast_never_narrows_the_state(cast, dtype):
+    rng = np.random.default_rng(0)
+    ours, theirs = pair_of_generators(mosi_like_labels(rng, 20))
+    ours = cast(ours)
+    for epoch in (1, 2, 3):
+        step(ours, theirs, draw(rng, 20), rng.permutation(20), epoch)
+        agree(ours, theirs)
+    assert ours.labels("text", torch.arange(20)).dtype == ours.text_features.dtype == dtype
+    assert ours.text_sums.dtype == ours.text_counts.dtype == torch.float64
+    assert ours.text_present.dtype == torch.bool
+
+
+def test_in_float64_the_labels_are_those_of_the_definition_to_the_last_digits():
+    rng = np.random.default_rng(0)
+    ours, theirs = pair_of_generators(mosi_like_labels(rng, 30))
+    ours.double()
+    for epoch in range(1, 6):
+        features = {task: x.astype(np.float64) for task, x in draw(rng, 30).items()}
+        step(ours, theirs, features, rng.permutation(30), epoch)
+    for task in WIDTHS:
+        np.testing.assert_allclose(ours.labels(task, torch.arange(30)), theirs.labels[task], rtol=1e-12, atol=1e-12)
+
+
+def test_an_absent_modality_keeps_its_label_and_is_left_out_of_its_centres():
+    """Equal to a generator of the other samples alone, but for the multimodal feature, which every sample has."""
+    rng = np.random.default_rng(0)
+    labels = mosi_like_labels(rng, 24)
+    absent = np.zeros(24, dtype=bool)
+    absent[[0, 5, 6, 20]] = True
+    ours, _ = pair_of_generators(labels)
+    theirs, _ = pair_of_generators(labels[~absent])
+    theirs.multimodal_labels = torch.from_numpy(labels[~absent])
+    for epoch in (1, 2, 3, 4):
+        features = {task: torch.from_numpy(x) for task, x in draw(rng, 24).items()}
+        present = {"audio": torch.from_numpy(~absent)}
+        centres = ours.multimodal_sums.clone(), ours.multimodal_counts.clone()
+        ours.update(features, torch.arange(24), epoch, present)
+        theirs.multimodal_sums, theirs.multimodal_counts = centres
+        kept = {task: x[torch.from_numpy(~absent)] for task, x in features.items()}
+        theirs.update(kept, torch.arange(20), epoch)
+    audio = ours.labels("audio", torch.arange(24)).numpy()
+    np.testing.assert_array_equal(audio[absent], labels[absent])
+    np.testing.assert_allclose(audio[~absent], theirs.labels("audio", torch.arange(20)), rtol=1e-5, atol=1e-6)
+    assert (audio[~absent] != labels[~absent]).mean() > 0.9
+    assert ours.audio_counts.sum() == (audio[~absent] != 0).sum()
+    assert ours.text_counts.sum() == (ours.text_labels != 0).sum()
+
+
+def test_a_sample_may_lose_a_modality_and_get_it_back():
+    generator = UnimodalLabelGenerator(2, {"multimodal": 1, "text": 1}, label_bound=3)
+    index = torch.tensor([0, 1])
+    generator.initialise(index, torch.tensor([1.0, -1.0]))
+    features = {"multimodal": torch.ones(2, 1), "text": torch.tensor([[2.0], [-4.0]])}
+    generator.update(features, index, 1, {"text": torch.tensor([True, False])})
+    assert generator.text_counts.tolist() == [1, 0]
+    assert generator.text_sums.tolist() == [[2], [0]]
+    generator.update(features, index, 1)
+    assert generator.text_counts.tolist() == [1, 1]
+    assert generator.text_sums.tolist() == [[2], [-4]]
+
+
+def test_gather_makes_the_centres_those_of_the_whole_batch():
+    """Each of two processes has half of the batch and gathers the other's: both hold what one process holds."""
+    rng = np.random.default_rng(0)
+    labels = mosi_like_labels(rng, 12)
+    one, _ = pair_of_generators(labels)
+    halves = []
+    for half in (slice(0, 6), slice(6, 12)):
+        generator, _ = pair_of_generators(labels)
+        halves.append((half, generator))
+    for epoch in (1, 2, 3):
+        index, features = torch.from_numpy(rng.permutation(12)), draw(rng, 12)
+        features = {task: torch.from_numpy(x) for task, x in features.items()}
+        present = {"vision": torch.from_numpy(rng.random(12) < 0.7)}
+        wholes = [index, *features.values(), *present.values()]
+        one.update(features, index, epoch, present)
+        for half, generator in halves:
+            generator.gather = lambda x, half=half, wholes=wholes: next(
+                whole for whole in wholes if whole.dtype == x.dtype and torch.equal(whole[half], x)
+            )
+            parts = [{name: x[half] for name, x in each.items()} for each in (features, present)]
+            generator.update(parts[0], index[half], epoch, parts[1])
+    for _, generator in halves:
+        for name, buffer in generator.named_buffers():
+            assert torch.equal(buffer, one.get_buffer(name)), name
+
+
+def test_fixed_labels_are_what_they_were_given_and_stay_so():
+    own = {"multimodal": torch.tensor([1.0, -1.0, 0.5]), "text": torch.tensor([2.0, 0.0, -0.5])}
+    labels = FixedLabels(own)
+    assert labels.fixed and labels.tasks == ("multimodal", "text")
+    labels.update({"text": torch.ones(1, 3)}, torch.tensor([0]), 5)
+    assert labels.labels("text", torch.tensor([2, 0])).tolist() == [-0.5, 2.0]
+    assert set(labels.state_dict()) == {"multimodal_labels", "text_labels"}
+
+
+def test_the_share_of_a_new_label_falls_with_the_epochs():
+    y, target = torch.tensor([1.0]), torch.tensor([4.0])
+    assert [running_average(y, target, epoch).item() for epoch in (1, 2, 3)] == [4.0, 3.0, 2.5]

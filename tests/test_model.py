@@ -77,3 +77,43 @@ def test_order_and_company_in_a_batch_do_not_matter(train):
 def test_heads_must_fit_the_projections():
     with pytest.raises(ValueError, match=r"got heads for \['multimodal'\], expected .* each of \['text'\]"):
         MSAModel({}, torch.nn.Identity(), {"text": Projection(2, 2, 0.0)}, {"multimodal": Head(2)})
+
+
+def test_a_learned_vector_stands_in_for_an_absent_modality(train):
+    model = model_of(train).eval()
+    with torch.no_grad():
+        model.absent["audio"].copy_(torch.arange(32.0))
+    dropped = replace(train, dropped={"audio": torch.tensor([False, True, False, False, True, True])})
+    output, whole = (model(features.batch(torch.arange(6))) for features in (dropped, train))
+    gone = ~dropped.present["audio"]
+    assert torch.equal(output.encodings["audio"][gone], torch.arange(32.0).expand(3, -1))
+    torch.testing.assert_close(output.encodings["audio"][~gone], whole.encodings["audio"][~gone])
+    torch.testing.assert_close(output.encodings["text"], whole.encodings["text"])
+    torch.testing.assert_close(output.predictions["multimodal"][~gone], whole.predictions["multimodal"][~gone])
+    assert not torch.allclose(output.predictions["multimodal"][gone], whole.predictions["multimodal"][gone])
+    assert torch.equal(output.present["audio"], ~gone) and set(output.present) == {"audio"}
+
+
+@pytest.mark.parametrize("modality", ["text", "audio", "vision"])
+def test_a_batch_in_which_no_sample_has_the_modality(train, modality):
+    model = model_of(train)
+    none = train.dropping(modality, 1.0, seed=0)
+    output = model(none.batch(torch.arange(6)))
+    assert torch.equal(output.encodings[modality], model.absent[modality].expand(6, -1))
+    output.predictions["multimodal"].sum().backward()
+    assert model.absent[modality].grad.abs().sum() > 0
+    assert all(p.grad is None for p in model.encoders[modality].parameters())
+
+
+def test_where_nothing_is_absent_the_learned_vectors_have_no_gradient(train):
+    model = model_of(train)
+    model(train.batch(torch.arange(6))).predictions["multimodal"].sum().backward()
+    assert all(parameter.grad is None for parameter in model.absent.values())
+
+
+def test_the_groups_are_the_encoders(train):
+    groups = model_of(train).parameter_groups()
+    assert set(groups) == {"text", "audio", "vision"}
+    model = model_of(train)
+    for modality, parameters in model.parameter_groups().items():
+        assert list(map(id, parameters)) == list(map(id, model.encoders[modality].parameters()))

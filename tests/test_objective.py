@@ -51,3 +51,47 @@ def test_a_model_without_unimodal_tasks_has_one_term():
 def test_the_alignments_linear_maps_are_the_objectives_parameters():
     alignment = AlignmentLoss([("text", "audio")], feature_dims={"text": 6, "audio": 4}, common_width=4)
     assert [tuple(parameter.shape) for parameter in MultiTaskLoss(alignment).parameters()] == [(4, 6)]
+
+
+def test_a_models_own_losses_are_added_and_shown():
+    own = {"difference": torch.tensor(0.25), "reconstruction": torch.tensor(0.5)}
+    plain = MultiTaskLoss()(output(), tensors(LABELS))
+    terms = MultiTaskLoss()(output()._replace(losses=own), tensors(LABELS))
+    assert terms["total"].item() == pytest.approx(plain["total"].item() + 0.75, rel=1e-12)
+    assert terms["difference"] == 0.25 and terms["reconstruction"] == 0.5
+
+
+def test_a_unimodal_mean_is_over_the_samples_that_have_the_modality():
+    rows = np.array([True, False, True, True, False])
+    present = {"text": torch.from_numpy(rows)}
+    terms = MultiTaskLoss()(output()._replace(present=present), tensors(LABELS))
+    weighted = np.tanh(np.abs(LABELS["text"] - Y)) * np.abs(PREDICTIONS["text"] - LABELS["text"])
+    assert terms["text"].item() == pytest.approx(weighted[rows].mean(), rel=1e-12)
+    assert terms["multimodal"].item() == pytest.approx(np.abs(PREDICTIONS["multimodal"] - Y).mean(), rel=1e-12)
+
+
+def test_a_modality_that_no_sample_has_adds_nothing_and_has_no_gradient():
+    text = torch.from_numpy(PREDICTIONS["text"]).requires_grad_()
+    none = output()._replace(
+        predictions=tensors(PREDICTIONS) | {"text": text}, present={"text": torch.zeros(5, dtype=torch.bool)}
+    )
+    terms = MultiTaskLoss(weight_adjustment=False)(none, tensors(LABELS))
+    assert terms["text"] == 0
+    terms["total"].backward()
+    assert not text.grad.any()
+
+
+def test_the_alignment_is_told_which_samples_are_present():
+    present = {"text": torch.tensor([True, True, False, True, True])}
+    rows = [0, 1, 3, 4]
+    terms = MultiTaskLoss(AlignmentLoss(["text-audio"]))(output()._replace(present=present), tensors(LABELS))
+    expected = covariance_distance(ENCODINGS["text"][rows], ENCODINGS["audio"][rows])
+    torch.testing.assert_close(terms["alignment_text_audio"], expected)
+
+
+def test_half_precision_predictions_are_compared_in_float32():
+    halves = {task: torch.from_numpy(values).bfloat16() for task, values in PREDICTIONS.items()}
+    terms = MultiTaskLoss()(output()._replace(predictions=halves), {t: v.float() for t, v in tensors(LABELS).items()})
+    expected = (halves["multimodal"].float() - torch.from_numpy(Y).float()).abs().mean()
+    assert terms["multimodal"].dtype == torch.float32
+    torch.testing.assert_close(terms["multimodal"], expected)
