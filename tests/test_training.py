@@ -8,14 +8,14 @@ import torch
 from torch import nn
 
 from msa_core import build
-from msa_core.alignment import AlignmentLoss
+from msa_core.alignment import AlignmentLoss, covariance_distance
 from msa_core.config import GroupsConfig, TrainingConfig, resolve
 from msa_core.data import batches, planted_features
 from msa_core.interfaces import Model, MSAOutput, Parts
 from msa_core.labels import FixedLabels
 from msa_core.metrics import regression_metrics
 from msa_core.objective import MultiTaskLoss
-from msa_core.training import _parameter_groups, encodings, evaluate, fit, predict
+from msa_core.training import TrainingLoop, _parameter_groups, encodings, evaluate, fit, infer, predict
 
 COPIES = {"objective.labels": {"kind": "copied"}, "objective.weight_adjustment": False}
 
@@ -242,6 +242,15 @@ def test_predictions_are_in_the_order_of_the_split(data):
     assert encodings(model, data["test"])["vision"].shape == (20, 32)
 
 
+def test_one_pass_gives_predictions_and_encodings(data):
+    model = parts(data["train"]).model
+    both = infer(model, data["test"], "predictions", "encodings")
+    for task, predicted in predict(model, data["test"]).items():
+        np.testing.assert_array_equal(both["predictions"][task], predicted)
+    for modality, encoded in encodings(model, data["test"]).items():
+        np.testing.assert_array_equal(both["encodings"][modality], encoded)
+
+
 def test_evaluation_is_the_metrics_of_the_predictions(data):
     model = parts(data["train"]).model
     found = evaluate(model, data["test"], "mosi")
@@ -259,3 +268,60 @@ def test_a_run_in_bfloat16_follows_one_in_float32(data):
     assert again.history["valid_mae"].equals(
         wide.history["valid_mae"]
     )  # one fit's precision does not leak into the next
+
+
+class OwnLosses(Linear):
+    """A model with a loss term of its own, an encoder of another name and a parameter at the top."""
+
+    def __init__(self):
+        super().__init__()
+        self.top, self.encoders = nn.Parameter(torch.ones(2)), nn.ModuleDict({"depth": nn.Linear(1, 1)})
+
+    def forward(self, batch):
+        own = {"difference": self.top.square().sum() + self.encoders["depth"].weight.square().sum()}
+        return super().forward(batch)._replace(losses=own)
+
+
+def test_a_model_of_ones_own_trains_with_its_own_losses(data):
+    torch.manual_seed(0)
+    model, train = OwnLosses(), data["train"]
+    before = model.encoders["depth"].weight.item() ** 2
+    made = Parts(model, MultiTaskLoss(), FixedLabels({"multimodal": train.labels}))
+    history = fit(made, train, data["valid"], config(max_epochs=2)).history
+    total = history["loss_multimodal"] + history["loss_difference"]
+    np.testing.assert_allclose(history["loss_total"], total, rtol=1e-6)
+    assert history["loss_difference"][1] < history["loss_difference"][0] < 2 + before
+    assert [column for column in history if column.startswith("learning_rate")] == ["learning_rate_rest"]
+
+
+def test_training_with_absent_modalities(data):
+    """Half of the samples lack vision, and none of the test split has it: everything stays finite and trains."""
+    train, valid = (data[split].dropping("vision", 0.5, seed=1) for split in ("train", "valid"))
+    made = parts(train)
+    untrained = made.model.absent["vision"].clone()
+    fitted = fit(made, train, valid, config(max_epochs=3))
+    assert np.isfinite(fitted.history.drop(columns="valid_corr")).all(axis=None)
+    assert not torch.equal(made.model.absent["vision"], untrained)
+    end = fitted.trajectories.query("epoch == 3").set_index("id")["vision"]
+    gone = [identity for identity, there in zip(train.ids, train.present["vision"], strict=True) if not there]
+    labels = dict(zip(train.ids, train.labels.tolist(), strict=True))
+    assert end[gone].tolist() == pytest.approx([labels[identity] for identity in gone])
+    assert len(predict(made.model, data["test"].dropping("vision", 1.0, seed=1))["multimodal"]) == 20
+
+
+def test_a_term_is_averaged_over_the_samples_of_the_batches_that_have_it(data):
+    """Vision is there in two samples alone: most batches do not measure the pair, and count for nothing."""
+    present = torch.zeros(46, dtype=torch.bool)
+    present[[0, 1]] = True
+    train = replace(data["train"], dropped={"vision": ~present})
+    made = parts(train, **{"objective.alignment.scale": 0.0})
+    whole = next(iter(batches(train, 46)))
+    made.model.eval()
+    both = made.model(whole).encodings
+    rows = [whole.index.tolist().index(i) for i in (0, 1)]
+    expected = covariance_distance(both["audio"][rows], both["vision"][rows]).item()
+    fitted = fit(made, train, data["valid"], config(batch_size=46, max_epochs=1))
+    assert fitted.history["loss_alignment_audio_vision"][0] == pytest.approx(expected, rel=1e-5)
+    loop = TrainingLoop(parts(train), train, config(batch_size=2))
+    terms = [set(batch_terms) for _, batch_terms in loop.steps(1)]
+    assert sum("alignment_audio_vision" in names for names in terms) <= 1

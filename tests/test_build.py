@@ -1,0 +1,90 @@
+"""The one place that builds: each kind of part, and what cannot be built."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from msa_core import build
+from msa_core.alignment import covariance_distance
+from msa_core.config import resolve
+from msa_core.data import planted_features
+from msa_core.fusion import Concatenation
+from msa_core.labels import FixedLabels, UnimodalLabelGenerator
+from msa_core.model import MSAModel
+from msa_core.parts import distances
+
+PLANTED = {"dataset.planted": {"num_train": 12, "num_valid": 4, "num_test": 4}}
+
+
+@pytest.fixture(scope="module")
+def train():
+    return planted_features(num_train=12, num_valid=4, num_test=4)["train"]
+
+
+def settings(variant="paper", **overrides):
+    return resolve("planted", variant, overrides=PLANTED | overrides)
+
+
+def test_the_paper_is_built_of_its_own_parts(train):
+    parts = build.parts(settings(), train)
+    assert isinstance(parts.model, MSAModel)
+    assert isinstance(parts.model.fusion, Concatenation)
+    assert parts.objective.alignment.distance is covariance_distance
+    assert parts.objective.alignment.pairs == {("audio", "vision"): 100.0}
+    assert isinstance(parts.labels, UnimodalLabelGenerator) and not parts.labels.fixed
+    assert torch.equal(parts.labels.labels("text", torch.arange(12)), train.labels)
+
+
+@pytest.mark.parametrize(
+    ("kind", "function"),
+    [
+        ("covariance", covariance_distance),
+        ("correlation", distances.correlation_distance),
+        ("cka", distances.cka_distance),
+        ("cmd", distances.cmd_distance),
+        ("mean_and_covariance", distances.mean_and_covariance_distance),
+    ],
+)
+def test_each_distance_is_the_function_of_its_name(train, kind, function):
+    objective = build.parts(settings(**{"objective.alignment.distance": {"kind": kind}}), train).objective
+    assert objective.alignment.distance is function
+
+
+@pytest.mark.parametrize(("variant", "own"), [("copied_labels", False), ("true_labels", True)])
+def test_fixed_labels_are_copies_or_the_datas_own(train, variant, own):
+    labels = build.parts(settings(variant), train).labels
+    assert isinstance(labels, FixedLabels)
+    assert torch.equal(labels.labels("multimodal", torch.arange(12)), train.labels)
+    expected = train.unimodal_labels["audio"] if own else train.labels
+    assert torch.equal(labels.labels("audio", torch.arange(12)), expected)
+
+
+def test_the_scale_multiplies_every_weight_and_unequal_widths_are_not_measured(train):
+    pairs = {"audio-vision": 2.0, "text-audio": 3.0}
+    weights = {
+        scale: build.parts(
+            settings(**{"objective.alignment.pairs": pairs, "objective.alignment.scale": scale}), train
+        ).objective.alignment.pairs
+        for scale in (0.0, 0.5)
+    }
+    assert weights == {0.0: {("audio", "vision"): 0.0}, 0.5: {("audio", "vision"): 1.0, ("text", "audio"): 1.5}}
+
+
+def test_samples_lose_the_modalities_that_the_settings_say():
+    missing = {"train": {"audio": 0.5}, "test": {"audio": 0.5, "vision": 1.0}}
+    config = settings(**{"dataset.missing": missing})
+    data = build.dataset(config)
+    counts = {
+        split: {modality: int((~mask).sum()) for modality, mask in part.present.items()} for split, part in data.items()
+    }
+    assert counts == {"train": {"audio": 6}, "valid": {}, "test": {"audio": 2, "vision": 4}}
+    again, other = build.dataset(config), build.dataset(config.model_copy(update={"seed": 7}))
+    assert torch.equal(again["train"].present["audio"], data["train"].present["audio"])
+    assert not torch.equal(other["train"].present["audio"], data["train"].present["audio"])
+
+
+def test_a_pair_that_the_data_lack_is_refused(train):
+    silent = replace(train, sequences={name: train.sequences[name] for name in ("audio", "vision")})
+    with pytest.raises(ValueError, match=r"got a pair with \['text'\], expected pairs of .*\['audio', 'vision'\]"):
+        build.parts(settings("align_text_audio"), silent)
