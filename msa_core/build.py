@@ -21,6 +21,7 @@ from msa_core.labels import FixedLabels, UnimodalLabelGenerator
 from msa_core.model import Head, MSAModel, Projection
 from msa_core.objective import MultiTaskLoss
 from msa_core.parts import distances
+from msa_core.parts.low_rank import LowRankFusion
 from msa_core.paths import from_root
 
 
@@ -129,6 +130,8 @@ def fusion(settings: models.FusionConfig, widths: Mapping[str, int]) -> Any:
     match settings:
         case models.ConcatenationConfig():
             return Concatenation(widths, settings.width, settings.dropout)
+        case models.LowRankConfig():
+            return LowRankFusion(widths, settings.width, settings.rank, settings.dropout)
 
 
 def alignment(config: RunConfig, widths: Mapping[str, int]) -> AlignmentLoss | None:

@@ -1,6 +1,6 @@
 """Settings of the models and of the fusions; each class is one part that `msa_core.build` builds."""
 
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
@@ -40,7 +40,15 @@ class ConcatenationConfig(ProjectionConfig):
     width: int = Field(128, ge=1, description=f"width of the multimodal feature ({MMSA}: post_fusion_dim)")
 
 
-FusionConfig = ConcatenationConfig
+class LowRankConfig(ProjectionConfig):
+    """`msa_core.parts.low_rank.LowRankFusion` (LMF)."""
+
+    kind: Literal["low_rank"] = "low_rank"
+    width: int = Field(128, ge=1, description="width of the multimodal feature, as in the paper's fusion")
+    rank: int = Field(4, ge=1, description="number of terms (the LMF paper tunes it; 4 is among its choices)")
+
+
+FusionConfig = Annotated[ConcatenationConfig | LowRankConfig, Field(discriminator="kind")]
 
 
 # --- models ---------------------------------------------------------------------------------------------------------
