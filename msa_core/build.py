@@ -22,6 +22,7 @@ from msa_core.model import Head, MSAModel, Projection
 from msa_core.objective import MultiTaskLoss
 from msa_core.parts import distances
 from msa_core.parts.low_rank import LowRankFusion
+from msa_core.parts.neighbours import NearestNeighbourLabels
 from msa_core.paths import from_root
 
 
@@ -207,3 +208,5 @@ def labels(config: RunConfig, train: FeatureSet, trained: Model) -> LabelSource:
             return FixedLabels(
                 y | {task: train.unimodal_labels[task] for task in trained.tasks if task != "multimodal"}
             )
+        case objectives.NearestLabels() as settings:
+            return NearestNeighbourLabels(train.labels, trained.feature_widths, settings.neighbours)

@@ -99,8 +99,15 @@ class NoUnimodalLabels(Settings):
     kind: Literal["none"] = "none"
 
 
+class NearestLabels(Settings):
+    """`msa_core.parts.neighbours.NearestNeighbourLabels`."""
+
+    kind: Literal["nearest"] = "nearest"
+    neighbours: int = Field(10, ge=1, description="k, samples whose labels are averaged; ours, not chosen on data")
+
+
 LabelsConfig = Annotated[
-    GeneratedLabels | CopiedLabels | TrueLabels | NoUnimodalLabels,
+    GeneratedLabels | CopiedLabels | TrueLabels | NoUnimodalLabels | NearestLabels,
     Field(discriminator="kind"),
 ]
 
