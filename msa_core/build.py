@@ -16,6 +16,7 @@ from msa_core.data import FeatureSet, load_features, planted_features, require_f
 from msa_core.encoders import FrameEncoder, FrozenText, TextEncoder, load_text_encoder, load_tokenizer
 from msa_core.frozen import freeze_text
 from msa_core.fusion import Concatenation
+from msa_core.hosts.mult import MulT
 from msa_core.interfaces import Distance, LabelSource, Model, Parts
 from msa_core.labels import FixedLabels, UnimodalLabelGenerator
 from msa_core.model import Head, MSAModel, Projection
@@ -85,6 +86,17 @@ def model(config: RunConfig, train: FeatureSet) -> Model:
             own = projections(config, widths, settings.unimodal)
             heads = {task: Head(part.width) for task, part in {"multimodal": joined, **own}.items()}
             return MSAModel(encoders, joined, own, heads)
+        case models.MulTConfig() as settings:
+            text = text_encoder(config, train) if "text" in train.modalities else None
+            frame_widths = {
+                modality: train.sequences[modality].values.shape[1]
+                for modality in train.modalities
+                if modality != "text"
+            }
+            widths = dict.fromkeys(train.modalities, settings.width * (len(train.modalities) - 1))
+            own = projections(config, widths, settings.unimodal)
+            heads = {modality: Head(part.width) for modality, part in own.items()}
+            return MulT(text, frame_widths, settings, own, heads)
 
 
 def encoder(config: RunConfig, modality: str, train: FeatureSet) -> TextEncoder | FrozenText | FrameEncoder:

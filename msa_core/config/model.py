@@ -65,4 +65,20 @@ class SharedEncodersConfig(Settings):
     unimodal: UnimodalConfig = UnimodalConfig()
 
 
-ModelConfig = SharedEncodersConfig
+class MulTConfig(Settings):
+    """`msa_core.hosts.mult.MulT`; the values are those of thuiar/MMSA 2.2.1, config_regression.json, mult, for MOSI."""
+
+    kind: Literal["mult"] = "mult"
+    reads_every_token: ClassVar[bool] = True
+    width: int = Field(50, ge=1, description="of the cross-modal transformers; a multiple of heads")
+    heads: int = Field(10, ge=1, description="attention heads")
+    layers: int = Field(4, ge=1, description="of each cross-modal transformer; those behind them have at least 3")
+    kernel: int = Field(5, ge=1, description="steps that a convolution reads")
+    attention_dropout: float = Field(0.2, ge=0, lt=1, description="MMSA: 0.3 text, 0.2 audio, 0 vision; one here")
+    embedding_dropout: float = Field(0.2, ge=0, lt=1, description="on sequences with their positions")
+    text_dropout: float = Field(0.5, ge=0, lt=1, description="on the text encoder's states")
+    output_dropout: float = Field(0.5, ge=0, lt=1, description="in the residual block")
+    unimodal: UnimodalConfig = UnimodalConfig()
+
+
+ModelConfig = Annotated[SharedEncodersConfig | MulTConfig, Field(discriminator="kind")]
