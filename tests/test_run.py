@@ -188,6 +188,20 @@ def test_variants_leave_out_what_they_say(variant, tmp_path):
         assert (result.history["loss_text"][0] > 0) == (variant == "true_labels")
 
 
+def test_a_modality_missing_in_training_and_at_test_time(tmp_path):
+    """One run with a third of the samples of each split without vision, from settings to folder and back."""
+    result = run.train(settings("missing_vision"), tmp_path / "seed-1111")
+    _, model, data = run.load(tmp_path / "seed-1111")
+    absent = {split: int((~part.present["vision"]).sum()) for split, part in data.items()}
+    assert absent == {"train": 13, "valid": 7, "test": 7}
+    again = training.predict(model, data["test"])["multimodal"]
+    stored = result.predictions.query("split == 'test'")["multimodal"]
+    np.testing.assert_allclose(stored, again, rtol=1e-5, atol=1e-6)
+    whole = build.dataset(settings())["test"]
+    moved = np.abs(training.predict(model, whole)["multimodal"] - again) > 1e-6
+    assert moved.tolist() == (~data["test"].present["vision"]).tolist()
+
+
 @pytest.fixture(scope="module")
 def planted():
     return build.dataset(settings())
