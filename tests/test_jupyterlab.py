@@ -56,6 +56,7 @@ def lab(small_checkout):
                 server.kill()
 
 
+@pytest.mark.slow
 def test_the_training_notebook_runs_from_the_menu(lab, small_checkout, browser):
     page = browser.new_page(viewport={"width": 1280, "height": 1600})
     page.goto(f"{lab}/lab/tree/01_train.ipynb")

@@ -51,7 +51,7 @@ def built(tmp_path_factory):
 
 
 @pytest.fixture
-def page(built, browser):
+def page(browser, built):
     """The opened page; what it asks for beyond itself and what it complains of fail the test."""
     context = browser.new_context(viewport={"width": 1280, "height": 900}, offline=True)
     page = context.new_page()
