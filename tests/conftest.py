@@ -6,14 +6,16 @@ from pathlib import Path
 
 import pytest
 import yaml
-from hypothesis import settings
+from hypothesis import settings as hypothesis_settings
 from playwright.sync_api import sync_playwright
 
 ROOT = Path(__file__).resolve().parent.parent
 REAL_DATA = (ROOT.parent / "shared" / "data", ROOT / "data")  # never committed
 
-settings.register_profile("msa_core", deadline=None, derandomize=True)  # no timing, the same examples in every run
-settings.load_profile("msa_core")
+hypothesis_settings.register_profile(
+    "msa_core", deadline=None, derandomize=True
+)  # no timing, the same examples in every run
+hypothesis_settings.load_profile("msa_core")
 
 
 @pytest.fixture(scope="session")
@@ -36,25 +38,41 @@ def real_data(tmp_path_factory):
     return path
 
 
+def copy_sources(folder):
+    """Copy the sources as a fresh clone has them; returns the folder."""
+    for part in ("msa_core", "config", "workflow", "notebooks", "figures", "reference"):
+        ignored = shutil.ignore_patterns("__pycache__", "*.png", "*.svg")
+        shutil.copytree(ROOT / part, folder / part, ignore=ignored)
+    shutil.copytree(ROOT / "results" / "benchmarks", folder / "results" / "benchmarks")
+    return folder
+
+
+def with_little_data(folder, max_epochs=2):
+    """Give a copy of the sources little planted data and few epochs; returns the folder."""
+    preset = folder / "config" / "datasets" / "planted.yaml"
+    settings = yaml.safe_load(preset.read_text())
+    settings["dataset"]["planted"] = {"num_train": 40, "num_valid": 20, "num_test": 20}
+    settings["training"]["max_epochs"] = max_epochs
+    preset.write_text(yaml.safe_dump(settings))
+    return folder
+
+
 @pytest.fixture
 def checkout(tmp_path):
     """A copy of the sources as a fresh clone has them."""
-    for part in ("msa_core", "config", "workflow", "notebooks", "figures", "reference"):
-        ignored = shutil.ignore_patterns("__pycache__", "*.png", "*.svg")
-        shutil.copytree(ROOT / part, tmp_path / part, ignore=ignored)
-    shutil.copytree(ROOT / "results" / "benchmarks", tmp_path / "results" / "benchmarks")
-    return tmp_path
+    return copy_sources(tmp_path)
 
 
 @pytest.fixture
 def small_checkout(checkout):
     """The same with little planted data and two epochs."""
-    preset = checkout / "config" / "datasets" / "planted.yaml"
-    chosen = yaml.safe_load(preset.read_text())
-    chosen["dataset"]["planted"] = {"num_train": 40, "num_valid": 20, "num_test": 20}
-    chosen["training"]["max_epochs"] = 2
-    preset.write_text(yaml.safe_dump(chosen))
-    return checkout
+    return with_little_data(checkout)
+
+
+@pytest.fixture(scope="session")
+def small_project(tmp_path_factory):
+    """One such copy for the whole session, with three epochs: its settings are those of the runs made for it."""
+    return with_little_data(copy_sources(tmp_path_factory.mktemp("project")), max_epochs=3)
 
 
 @pytest.fixture(scope="module")
