@@ -6,16 +6,14 @@ from pathlib import Path
 
 import pytest
 import yaml
-from hypothesis import settings as hypothesis_settings
+from hypothesis import settings
 from playwright.sync_api import sync_playwright
 
 ROOT = Path(__file__).resolve().parent.parent
 REAL_DATA = (ROOT.parent / "shared" / "data", ROOT / "data")  # never committed
 
-hypothesis_settings.register_profile(
-    "msa_core", deadline=None, derandomize=True
-)  # no timing, the same examples in every run
-hypothesis_settings.load_profile("msa_core")
+settings.register_profile("msa_core", deadline=None, derandomize=True)  # no timing, the same examples in every run
+settings.load_profile("msa_core")
 
 
 @pytest.fixture(scope="session")
@@ -38,8 +36,10 @@ def real_data(tmp_path_factory):
     return path
 
 
-def copy_sources(folder):
-    """Copy the sources as a fresh clone has them; returns the folder."""
+@pytest.fixture(scope="module")
+def checkout(tmp_path_factory):
+    """A copy of the sources as a fresh clone has them, for the tests of one module; leave it as it is."""
+    folder = tmp_path_factory.mktemp("checkout")
     for part in ("msa_core", "config", "workflow", "notebooks", "figures", "reference"):
         ignored = shutil.ignore_patterns("__pycache__", "*.png", "*.svg")
         shutil.copytree(ROOT / part, folder / part, ignore=ignored)
@@ -47,32 +47,16 @@ def copy_sources(folder):
     return folder
 
 
-def with_little_data(folder, max_epochs=2):
-    """Give a copy of the sources little planted data and few epochs; returns the folder."""
+@pytest.fixture(scope="module")
+def small_checkout(checkout, tmp_path_factory):
+    """Another copy, with little planted data and two epochs."""
+    folder = shutil.copytree(checkout, tmp_path_factory.mktemp("small") / "checkout")
     preset = folder / "config" / "datasets" / "planted.yaml"
     settings = yaml.safe_load(preset.read_text())
     settings["dataset"]["planted"] = {"num_train": 40, "num_valid": 20, "num_test": 20}
-    settings["training"]["max_epochs"] = max_epochs
+    settings["training"]["max_epochs"] = 2
     preset.write_text(yaml.safe_dump(settings))
     return folder
-
-
-@pytest.fixture
-def checkout(tmp_path):
-    """A copy of the sources as a fresh clone has them."""
-    return copy_sources(tmp_path)
-
-
-@pytest.fixture
-def small_checkout(checkout):
-    """The same with little planted data and two epochs."""
-    return with_little_data(checkout)
-
-
-@pytest.fixture(scope="session")
-def small_project(tmp_path_factory):
-    """One such copy for the whole session, with three epochs: its settings are those of the runs made for it."""
-    return with_little_data(copy_sources(tmp_path_factory.mktemp("project")), max_epochs=3)
 
 
 @pytest.fixture(scope="module")

@@ -104,18 +104,18 @@ def test_an_analysis_writes_only_if_told_to(path):
     }
 
 
-@pytest.fixture(scope="session")
-def small_grid(small_project):
-    """The settings of the small grid's runs in the small project."""
+@pytest.fixture(scope="module")
+def small_grid(small_checkout):
+    """The settings of the small grid's runs, with little data and two epochs."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(paths, "CONFIG", small_project / "config")
+        patch.setattr(paths, "CONFIG", small_checkout / "config")
         return [resolve(run.dataset, run.variant, run.seed) for run in grid("small")]
 
 
-@pytest.fixture(scope="session")
-def tiny_runs(small_project, small_grid):
-    """A folder with two of the three seeds of the small grid, trained for three epochs."""
-    runs = small_project / "results" / "runs"
+@pytest.fixture(scope="module")
+def tiny_runs(small_checkout, small_grid):
+    """A folder with two of the three seeds of the small grid, trained for two epochs."""
+    runs = small_checkout / "results" / "runs"
     for config in small_grid:
         if config.seed < 1113:
             study.run(config, paths.run_folder("planted", config.variant, config.seed, runs))
@@ -132,7 +132,7 @@ def analyse(notebook, project, runs, folder, *parameters):
     assert process.returncode == 0, process.stderr
 
 
-def test_results_ablations_and_claims_notebooks(small_project, small_grid, tiny_runs, tmp_path):
+def test_results_ablations_and_claims_notebooks(small_checkout, small_grid, tiny_runs, tmp_path):
     """Copies of one run, one for each variant and seed of the small grid."""
     runs = tmp_path / "runs"
     run = records.read_run(paths.run_folder("planted", "paper", 1111, tiny_runs))
@@ -142,10 +142,10 @@ def test_results_ablations_and_claims_notebooks(small_project, small_grid, tiny_
 
     unsaved = tmp_path / "unsaved.ipynb"
     folders = ["-p", "tables_folder", tmp_path / "no", "-p", "figures_folder", tmp_path / "no"]
-    process = papermill("02_results.ipynb", unsaved, "-p", "runs", runs, *folders, project=small_project)
+    process = papermill("02_results.ipynb", unsaved, "-p", "runs", runs, *folders, project=small_checkout)
     assert process.returncode == 0, process.stderr
     assert not (tmp_path / "no").exists()
-    analyse("02_results.ipynb", small_project, runs, tmp_path)
+    analyse("02_results.ipynb", small_checkout, runs, tmp_path)
     published = {"small-published.csv", "small-published.md"}
     assert {path.name for path in (tmp_path / "t").iterdir()} == {"small.csv", "small.md", "small.tex", *published}
     assert {path.name for path in (tmp_path / "f").iterdir()} == {"small.png", "small.svg"}
@@ -154,12 +154,12 @@ def test_results_ablations_and_claims_notebooks(small_project, small_grid, tiny_
     # One run is not there and one has other settings: both are named, and the others are analysed.
     shutil.rmtree(paths.run_folder("planted", "no_alignment", 1112, runs))
     other = paths.run_folder("planted", "no_label_generation", 1113, runs) / "config.yaml"
-    other.write_text(other.read_text().replace("max_epochs: 3", "max_epochs: 2"))
+    other.write_text(other.read_text().replace("max_epochs: 2", "max_epochs: 1"))
     note = (
         "Missing runs (2): planted/no_alignment/seed-1112, planted/no_label_generation/seed-1113 "
-        "(other settings: training.max_epochs is 2, expected 3)."
+        "(other settings: training.max_epochs is 1, expected 2)."
     )
-    analyse("03_ablations.ipynb", small_project, runs, tmp_path / "3")
+    analyse("03_ablations.ipynb", small_checkout, runs, tmp_path / "3")
     assert {path.name for path in (tmp_path / "3" / "t").iterdir()} == {
         *(f"small-ablations.{ending}" for ending in ("csv", "md", "tex")),
         *(f"small-runs.{ending}" for ending in ("csv", "md")),
@@ -177,7 +177,7 @@ def test_results_ablations_and_claims_notebooks(small_project, small_grid, tiny_
     pd.DataFrame(factors | variants).to_csv(tmp_path / "3" / "t" / "small-planted-probes.csv")
     process = papermill(
         "10_claims.ipynb", tmp_path / "out10.ipynb", "-p", "save", "True",
-        "-p", "runs", runs, "-p", "tables_folder", tmp_path / "3" / "t", project=small_project,
+        "-p", "runs", runs, "-p", "tables_folder", tmp_path / "3" / "t", project=small_checkout,
     )  # fmt: skip
     assert process.returncode == 0, process.stderr
     assert note in (tmp_path / "3" / "t" / "small-claims.md").read_text()
@@ -222,8 +222,8 @@ def test_label_trajectories_notebook(tiny_runs, tmp_path):
     table = results["small-planted-labels"].set_index(["variant", "modality", "measure"])["mean"]
     assert set(table.index.levels[0]) == {"paper", "no_alignment"}
     runs = [records.read_run(paths.run_folder("planted", "paper", seed, tiny_runs)) for seed in (1111, 1112)]
-    last = [run.labels[run.labels["epoch"] == 3] for run in runs]
-    before = [run.labels[run.labels["epoch"] == 2] for run in runs]
+    last = [run.labels[run.labels["epoch"] == 2] for run in runs]
+    before = [run.labels[run.labels["epoch"] == 1] for run in runs]
     moves = [np.abs(a["vision"].values - b["vision"].values).mean() for a, b in zip(last, before, strict=True)]
     assert table["paper", "vision", "moved_last"] == pytest.approx(np.mean(moves))
     difference = table["paper", "text", "mae_best"] - table["paper", "text", "mae_copy"]
