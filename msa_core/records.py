@@ -51,10 +51,10 @@ def unfinished_folder(folder: Path) -> Path:
 
 
 def write_run(folder: Path, run: Run, model: nn.Module) -> None:
-    """Write a run beside its place and rename it there, so that no half-written folder is ever seen.
+    """Write a run beside its place, then rename it: no half-written folder is ever seen.
 
     Args:
-        folder: its place; what an earlier, unfinished run left there is removed.
+        folder: its place; what an earlier, unfinished run left in it is removed.
         run: to be written.
         model: its weights go to checkpoint/model.safetensors.
 

@@ -55,8 +55,8 @@ def page(browser, built):
     """The opened page; what it asks for beyond itself and what it complains of fail the test."""
     context = browser.new_context(viewport={"width": 1280, "height": 900}, offline=True)
     page = context.new_page()
-    asked, complaints = [], []
-    page.on("request", lambda request: asked.append(request.url))
+    requests, complaints = [], []
+    page.on("request", lambda request: requests.append(request.url))
     page.on(
         "console", lambda message: complaints.append(message.text) if message.type in ("error", "warning") else None
     )
@@ -64,7 +64,7 @@ def page(browser, built):
     page.goto(built.as_uri())
     yield page
     context.close()
-    assert [url for url in asked if not url.startswith("data:")] == [built.as_uri()]
+    assert [url for url in requests if not url.startswith("data:")] == [built.as_uri()]
     assert complaints == []
 
 
@@ -139,9 +139,9 @@ def test_a_failed_cell_stops_the_report(tmp_path):
     failed = v4.new_code_cell("x = 1 / 0", execution_count=2, outputs=[error])
     path = notebook(tmp_path / "three.ipynb", v4.new_code_cell("y = 1", execution_count=1), failed)
     command = [sys.executable, SCRIPT, path, "--output", tmp_path / "report.html"]
-    done = subprocess.run(command, capture_output=True, text=True)
-    assert done.returncode != 0
-    (line,) = done.stderr.splitlines()
+    process = subprocess.run(command, capture_output=True, text=True)
+    assert process.returncode != 0
+    (line,) = process.stderr.splitlines()
     assert line.startswith(f"no report: notebook {path}, cell 2 (In [2]): got ZeroDivisionError: division by zero")
     assert not (tmp_path / "report.html").exists()
 

@@ -1,4 +1,4 @@
-"""Write one page that needs nothing beside itself, from executed notebooks, in the order given.
+"""Write one page that needs nothing beside itself, from executed notebooks, in their order.
 
 python workflow/report.py results/report/02_results-small.ipynb ... --output results/report-small.html
 """

@@ -31,7 +31,7 @@ RULE = (
 
 
 def verdict(low: float, high: float, smallest: float = 0.0, p_holm: float = float("nan")) -> str:
-    """The rule: what a gain's 95% interval says of the claim that there is one.
+    """The rule: what a gain's 95% interval says of its claim.
 
     "supported" if all of it is above 0 and, where the claim is one of several that were tested together, Holm's p is
     below 0.05; "not supported" if all of it is below 0 or below the smallest gain that would matter; otherwise, and

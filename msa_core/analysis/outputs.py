@@ -41,7 +41,7 @@ class Outputs:
 
 
 def write_table(table: pd.DataFrame, markdown: str, file: Path, latex: str = "") -> None:
-    """Write `<file>.csv`, unrounded, `<file>.md`, for reading, and `<file>.tex`, for a paper, where there is one."""
+    """Write `<file>.csv`, unrounded, `<file>.md`, for reading, and `<file>.tex`, for a paper, unless empty."""
     file.parent.mkdir(parents=True, exist_ok=True)
     table.to_csv(file.with_suffix(".csv"), index=False)
     file.with_suffix(".md").write_text(markdown)

@@ -38,25 +38,25 @@ def test_where_samples_add_nothing_it_is_scipys_paired_t():
 def test_where_seeds_add_nothing_it_is_the_t_interval_over_samples():
     rng = np.random.default_rng(0)
     values = np.tile(rng.normal(0.1, 1, 400), (3, 1))
-    found = comparisons.mean_interval(values, draws=20_000)
+    interval = comparisons.mean_interval(values, draws=20_000)
     expected = stats.ttest_1samp(values[0], 0)
     low, high = expected.confidence_interval(0.95)
     # 20,000 draws know the standard error to 1 in sqrt(2 * 20,000) = 0.5%; four of these.
-    assert [found.low, found.high] == pytest.approx([low, high], abs=0.02 * (high - low) / 2)
-    assert [found.bootstrap_low, found.bootstrap_high] == pytest.approx([low, high], abs=0.06 * (high - low) / 2)
-    assert found.p == pytest.approx(expected.pvalue, rel=0.1)
+    assert [interval.low, interval.high] == pytest.approx([low, high], abs=0.02 * (high - low) / 2)
+    assert [interval.bootstrap_low, interval.bootstrap_high] == pytest.approx([low, high], abs=0.06 * (high - low) / 2)
+    assert interval.p == pytest.approx(expected.pvalue, rel=0.1)
 
 
 @given(st.lists(st.floats(-3, 3), min_size=2, max_size=6), st.floats(0.01, 3))
 def test_p_and_interval_agree(per_seed, spread):
     per_draw = np.array(per_seed) + spread * np.random.default_rng(0).standard_normal((200, 1))
-    found = comparisons.crossed_interval(per_seed, per_draw, samples=100)
-    assert (found.p < 0.05) == (not found.low <= 0 <= found.high)
-    half = (found.high - found.low) / 2
+    interval = comparisons.crossed_interval(per_seed, per_draw, samples=100)
+    assert (interval.p < 0.05) == (not interval.low <= 0 <= interval.high)
+    half = (interval.high - interval.low) / 2
     errors = np.std(per_seed, ddof=1) / np.sqrt(len(per_seed)), per_draw.mean(axis=1).std(ddof=1)
     quantiles = stats.t.ppf(0.975, [len(per_seed) - 1, 99])
     assert half == pytest.approx(np.sqrt(((quantiles * errors) ** 2).sum()))
-    assert found.low <= found.estimate <= found.high
+    assert interval.low <= interval.estimate <= interval.high
 
 
 @pytest.mark.parametrize("seeds", [2, 3, 5])
@@ -71,9 +71,9 @@ def test_it_covers_the_truth_where_the_plain_bootstrap_does_not(seeds, of_seeds,
             + of_seeds * rng.standard_normal((seeds, 1))
             + of_both * rng.standard_normal((seeds, 60))
         )
-        found = comparisons.mean_interval(values, draws=200, seed=trial)
-        covered += found.low <= 0 <= found.high
-        by_bootstrap += found.bootstrap_low <= 0 <= found.bootstrap_high
+        interval = comparisons.mean_interval(values, draws=200, seed=trial)
+        covered += interval.low <= 0 <= interval.high
+        by_bootstrap += interval.bootstrap_low <= 0 <= interval.bootstrap_high
     assert covered / 400 >= 0.95 - 4 * np.sqrt(0.95 * 0.05 / 400)
     if of_seeds == 1.0:
         assert by_bootstrap < covered
@@ -116,13 +116,13 @@ def test_metrics_of_resampled_sets_are_those_of_the_sets(scheme):
     true = np.round(rng.uniform(-1.2, 1.2, 40), 1)
     pred = true + rng.normal(0, 0.5, (3, 40))
     weights = comparisons.resamples(40, draws=5)
-    found = comparisons._metrics(weights, pred, true, scheme)
-    assert tuple(found) == comparisons.COMPARED[scheme]
+    by_metric = comparisons._metrics(weights, pred, true, scheme)
+    assert tuple(by_metric) == comparisons.COMPARED[scheme]
     for draw, counts in enumerate(weights):
         chosen = np.repeat(np.arange(40), counts.astype(int))
         for seed in range(3):
             expected = regression_metrics(pred[seed, chosen], true[chosen], scheme)
-            for metric, values in found.items():
+            for metric, values in by_metric.items():
                 # 1e-6: sims' MAE is taken in float32 there.
                 assert values[draw, seed] == pytest.approx(expected[metric], abs=1e-6)
 

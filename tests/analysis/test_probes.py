@@ -50,10 +50,8 @@ def test_factors_are_read_where_they_are():
     encoded = {"text": np.stack([z["shared"] + z["text"], z["text"]], axis=1), "audio": 1e-3 * z["audio"][:, None]}
     table = probes.factor_probes(encoded, z)
     assert list(table.columns) == ["modality", "factor", "r2"]
-    found = table.set_index(["modality", "factor"])["r2"].unstack()
-    np.testing.assert_allclose(
-        found.loc[["text", "audio"], ["shared", "text", "audio"]], [[1, 1, 0], [0, 0, 1]], atol=0.1
-    )
+    r2 = table.set_index(["modality", "factor"])["r2"].unstack()
+    np.testing.assert_allclose(r2.loc[["text", "audio"], ["shared", "text", "audio"]], [[1, 1, 0], [0, 0, 1]], atol=0.1)
 
 
 def test_cross_modal_weighs_dimensions_by_their_variance():

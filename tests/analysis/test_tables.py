@@ -153,9 +153,9 @@ def test_label_summary_by_hand():
 @pytest.mark.parametrize(("last", "bound", "settled"), [(3, 0.9, np.nan), (2, 3, np.nan), (3, 1000, 0), (1, 3, 0)])
 def test_labels_settle_after_the_last_move_of_one_percent(last, bound, settled):
     table = tables.label_summary(LABELS[LABELS["epoch"] <= last], best_epoch=1, label_bound=bound)
-    found = table.set_index("measure")["value"]
-    assert found["settled"] == pytest.approx(settled, nan_ok=True)
-    assert "mae_copy" not in found
+    values = table.set_index("measure")["value"]
+    assert values["settled"] == pytest.approx(settled, nan_ok=True)
+    assert "mae_copy" not in values
 
 
 def second_order_of(x, z):
@@ -255,9 +255,9 @@ def test_latex_holds_the_same_cells_and_no_sign_that_latex_lacks():
 
 
 def test_ablation_tables_show_interval_p_and_what_is_missing():
-    found = {"difference": 0.05, "low": -0.1, "high": 0.2, "p": 0.03, "p_holm": 0.06, "n_samples": 40, "n_seeds": 2}
+    values = {"difference": 0.05, "low": -0.1, "high": 0.2, "p": 0.03, "p_holm": 0.06, "n_samples": 40, "n_seeds": 2}
     rows = [
-        {"dataset": "d", "title": "D", "variant": "other", "metric": "mae", **found, "seeds": "1 2"},
+        {"dataset": "d", "title": "D", "variant": "other", "metric": "mae", **values, "seeds": "1 2"},
         {"dataset": "d", "title": "D", "variant": "once", "metric": "mae", "difference": 0.1, "n_samples": 40,
          "n_seeds": 1, "seeds": "1"},
     ]  # fmt: skip
@@ -278,8 +278,8 @@ def test_published_numbers_stand_apart_from_ours():
     main = tables.with_missing(tables.main_table(known), MISSING)
     table = tables.published_table(published, main)
     assert len(table) == published.groupby(["dataset", "model"]).ngroups + 4
-    said = table[table["source"] == "this study"].groupby("family")["comparable"].unique().str.join("").to_dict()
-    assert said == {"mosi": "no: other features, other text encoder", "sims": "the same feature file"}
+    comparable = table[table["source"] == "this study"].groupby("family")["comparable"].unique().str.join("").to_dict()
+    assert comparable == {"mosi": "no: other features, other text encoder", "sims": "the same feature file"}
     value = published.query("dataset == 'mosi' and model == 'self_mm' and metric == 'mae'")["value"].item()
     assert table.query("family == 'mosi' and model == 'self_mm'")["mae"].item() == value
 

@@ -40,7 +40,7 @@ def arrow(metric: str) -> str:
 
 
 def mean_and_spread(mean: float, std: float) -> str:
-    """Mean ± standard deviation; the mean alone where there is none (one seed)."""
+    """Mean ± standard deviation; the mean alone for one seed."""
     return f"{mean:.4f}" if pd.isna(std) else f"{mean:.4f} ± {std:.4f}"
 
 
