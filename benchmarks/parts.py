@@ -22,41 +22,39 @@ import numpy as np
 import pandas as pd
 import torch
 from common import RESULTS, last_line, write
-from msa_core.study import build, load_dataset
 from scipy.stats import bootstrap
 
-from msa_core import provenance
-from msa_core.alignment import DISTANCES
+from msa_core import build, provenance
 from msa_core.config import RunConfig, resolve
 from msa_core.data import FeatureSet
 from msa_core.precision import fast_products
 from msa_core.training import TrainingLoop
 
-NONE = {"objective.alignment": {}}
-COPIED = {"objective.unimodal_labels": "copied", "objective.weight_adjustment": False}
+NONE = {"objective.alignment.pairs": {}}
+COPIED = {"objective.labels": {"kind": "copied"}, "objective.weight_adjustment": False}
 PAIRS = ("text-audio", "text-vision", "audio-vision")
+PAPERS_PAIR = {"objective.alignment.pairs": {"audio-vision": 1.0}}
 # part -> (the same model without it, what makes the model)
 PARTS: dict[str, tuple[str | None, dict[str, Any]]] = {
-    "multimodal task alone": (None, NONE | {"objective.unimodal_labels": "none"}),
+    "multimodal task alone": (None, NONE | {"objective.labels": {"kind": "none"}}),
     "+ unimodal tasks": ("multimodal task alone", NONE | COPIED),
     "+ label generation": ("+ unimodal tasks", NONE),
-    **{f"+ alignment, {pair}": ("+ label generation", {"objective.alignment": {pair: 1.0}}) for pair in PAIRS},
+    **{f"+ alignment, {pair}": ("+ label generation", {"objective.alignment.pairs": {pair: 1.0}}) for pair in PAIRS},
     **{
         f"+ alignment, audio-vision, {distance}": (
             "+ label generation",
-            {"objective.alignment": {"audio-vision": 1.0}, "objective.alignment_distance": distance},
+            PAPERS_PAIR | {"objective.alignment.distance": {"kind": distance}},
         )
-        for distance in DISTANCES
-        if distance != "covariance"
+        for distance in ("correlation", "cka", "cmd", "mean_and_covariance")
     },
-    "label generation + one pair (the paper)": ("+ unimodal tasks", {"objective.alignment": {"audio-vision": 1.0}}),
+    "label generation + one pair (the paper)": ("+ unimodal tasks", PAPERS_PAIR),
 }
 
 
 def settings(part: str, text_encoder: str, samples: int) -> RunConfig:
     """The planted preset with one part."""
     changes = {
-        "model.text_encoder": text_encoder,
+        "text.encoder": text_encoder,
         "dataset.planted": {"num_train": samples, "num_valid": 2, "num_test": 2},
     }
     return resolve("planted", overrides=changes | PARTS[part][1])
@@ -65,14 +63,13 @@ def settings(part: str, text_encoder: str, samples: int) -> RunConfig:
 def loop(part: str, text_encoder: str, train: FeatureSet) -> TrainingLoop:
     config = settings(part, text_encoder, len(train))
     torch.manual_seed(config.seed)
-    model, objective, generator = build(config, train)
-    return TrainingLoop(model, objective, train, config.training, generator, seed=config.seed)
+    return TrainingLoop(build.parts(config, train), train, config.training, seed=config.seed)
 
 
 def data(text_encoder: str, batches: int) -> FeatureSet:
     config = settings("+ label generation", text_encoder, 2)
     samples = batches * config.training.batch_size
-    return load_dataset(settings("+ label generation", text_encoder, samples).dataset, text_encoder)["train"]
+    return build.dataset(settings("+ label generation", text_encoder, samples))["train"]
 
 
 def measure_steps(text_encoder: str, batches: int, epochs: int) -> dict[str, list[float]]:

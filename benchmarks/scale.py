@@ -31,11 +31,11 @@ import pandas as pd
 import torch
 from common import RESULTS, last_line, quartiles, row, write
 from mmsa_loader import peak_memory
-from msa_core.study import build
 from numpy.random import Generator
 from numpy.typing import NDArray
 from torch import Tensor
 
+from msa_core import build
 from msa_core.config import RunConfig, resolve
 from msa_core.data import FeatureSet, Ragged, load_features, planted_tokenizer
 from msa_core.data.features import number_of_batches
@@ -154,7 +154,7 @@ def measure_open(path: Path) -> dict[str, float]:
 
 def mosei(path: Path) -> RunConfig:
     """MOSEI's preset with the tiny text encoder."""
-    return resolve("mosei", features=str(path), overrides={"model.text_encoder": "tiny"})
+    return resolve("mosei", features=str(path), overrides={"text.encoder": "tiny"})
 
 
 def some(features: FeatureSet, size: int) -> FeatureSet:
@@ -176,8 +176,7 @@ def training_loop(path: Path, samples: int) -> TrainingLoop:
     config = mosei(path)
     torch.manual_seed(0)
     train = some(load_features(path, planted_tokenizer())["train"], samples)
-    model, objective, generator = build(config, train)
-    return TrainingLoop(model, objective, train, config.training, generator)
+    return TrainingLoop(build.parts(config, train), train, config.training)
 
 
 def measure_epoch(path: Path, samples: int) -> dict[str, float]:

@@ -26,22 +26,23 @@ import numpy as np
 import pandas as pd
 import torch
 from common import RESULTS, last_line, quartiles, write
-from msa_core.study import build, load_dataset, run
 from scipy.stats import ttest_ind
 from torch.profiler import profile
 
+from msa_core import build
 from msa_core.config import RunConfig, resolve
 from msa_core.data.pickles import PandasStrings, read_pickle
 from msa_core.encoders import load_text_encoder
 from msa_core.paths import ROOT, run_folder
 from msa_core.precision import fast_products
+from msa_core.run import train
 from msa_core.training import TrainingLoop
 
 DATASET, VARIANT = "mosi_text_audio", "no_alignment"
 SYSTEMS = {
     "ours, float32": {"training.precision": "no"},
     "ours, bfloat16": {"training.precision": "bf16"},
-    "ours, float32, text encoder frozen": {"model.freeze_text": True},
+    "ours, float32, text encoder frozen": {"text.frozen": True},
 }
 MMSA = "MMSA 2.2.1 Self-MM, float32"
 
@@ -54,10 +55,9 @@ def measure(features: Path, system: str, epochs: int, threads: int) -> dict[str,
     """Seconds of each training epoch."""
     torch.set_num_threads(threads)
     config = settings(features, **SYSTEMS[system])
-    data = load_dataset(config.dataset, config.model.text_encoder, config.model.freeze_text)
+    data = build.dataset(config)
     torch.manual_seed(config.seed)
-    model, objective, generator = build(config, data["train"])
-    loop = TrainingLoop(model, objective, data["train"], config.training, generator)
+    loop = TrainingLoop(build.parts(config, data["train"]), data["train"], config.training)
     seconds = []
     with fast_products():
         for epoch in range(1, epochs + 1):
@@ -72,10 +72,9 @@ def measure_profile(features: Path, threads: int) -> dict[str, list[dict[str, An
     """Share of each operator in one epoch of ours, float32, largest first."""
     torch.set_num_threads(threads)
     config = settings(features)
-    data = load_dataset(config.dataset, config.model.text_encoder)
+    data = build.dataset(config)
     torch.manual_seed(config.seed)
-    model, objective, generator = build(config, data["train"])
-    loop = TrainingLoop(model, objective, data["train"], config.training, generator)
+    loop = TrainingLoop(build.parts(config, data["train"]), data["train"], config.training)
     with fast_products(), profile() as profiled:
         for _ in loop.steps(1):
             pass
@@ -114,7 +113,7 @@ def speeds(options: argparse.Namespace, mmsa: list[str]) -> pd.DataFrame:
             found = last_line(command, OMP_NUM_THREADS=str(options.threads), HF_HUB_OFFLINE="1")
             seconds[name].append(float(np.median(found["seconds"][1:])))
     config = settings(options.features)
-    samples = len(load_dataset(config.dataset, config.model.text_encoder)["train"])
+    samples = len(build.dataset(config)["train"])
     rows = [quartiles(name, samples / np.array(found), "samples/second") for name, found in seconds.items()]
     rows += [quartiles(f"{name}: an epoch", found, "seconds") for name, found in seconds.items()]
     if mmsa:
@@ -129,7 +128,7 @@ def errors(options: argparse.Namespace, mmsa: list[str]) -> pd.DataFrame:
     """Test MAE of each seed; MMSA's are kept in --work and not trained again."""
     rows = []
     for seed in options.seeds:
-        ours = run(settings(options.features, seed), run_folder(DATASET, VARIANT, seed, options.work / "runs"))
+        ours = train(settings(options.features, seed), run_folder(DATASET, VARIANT, seed, options.work / "runs"))
         rows.append({"system": "ours", "seed": seed, "mae": ours.metrics["test"]["multimodal"]["mae"]})
         kept = options.work / f"mmsa-{seed}.json"
         if not kept.is_file():

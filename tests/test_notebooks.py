@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from msa_core import paths, records, study
+from msa_core import paths, records
 from msa_core.analysis import collect, probes, tables
 from msa_core.config import grid, resolve
 from msa_core.training import encodings
@@ -118,7 +118,7 @@ def tiny_runs(small_checkout, small_grid):
     runs = small_checkout / "results" / "runs"
     for config in small_grid:
         if config.seed < 1113:
-            study.run(config, paths.run_folder("planted", config.variant, config.seed, runs))
+            run.train(config, paths.run_folder("planted", config.variant, config.seed, runs))
     return runs
 
 
@@ -242,7 +242,7 @@ def test_shared_and_private_notebook(tiny_runs, tmp_path):
     assert set(factor_r2["variant"]) == set(modality_r2["variant"]) == variants
     assert set(factor_r2["factor"]) == {"shared", "text", "audio", "vision"}
     assert (factor_r2["r2"] <= 1).all()
-    _, model, data = study.load_run(paths.run_folder("planted", "paper", 1112, tiny_runs))
+    _, model, data = run.load(paths.run_folder("planted", "paper", 1112, tiny_runs))
     expected = probes.cross_modal(encodings(model, data["test"])).set_index(["source", "target"])["r2"]
     rows = modality_r2.query("variant == 'paper' and seed == 1112").set_index(["source", "target"])["r2"]
     np.testing.assert_allclose(rows[expected.index], expected, rtol=1e-3, atol=1e-5)

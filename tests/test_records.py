@@ -1,4 +1,4 @@
-"""What `study.run` does not show: the refusals and the atomic write itself."""
+"""What `run.train` does not show: the refusals and the atomic write itself."""
 
 import numpy as np
 import pandas as pd
