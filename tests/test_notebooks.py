@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from msa_core import paths, records
+from msa_core import paths, records, run
 from msa_core.analysis import collect, probes, tables
 from msa_core.config import grid, resolve
 from msa_core.training import encodings
@@ -135,10 +135,10 @@ def analyse(notebook, project, runs, folder, *parameters):
 def test_results_ablations_and_claims_notebooks(small_checkout, small_grid, tiny_runs, tmp_path):
     """Copies of one run, one for each variant and seed of the small grid."""
     runs = tmp_path / "runs"
-    run = records.read_run(paths.run_folder("planted", "paper", 1111, tiny_runs))
+    finished = records.read_run(paths.run_folder("planted", "paper", 1111, tiny_runs))
     for config in small_grid:
         folder = paths.run_folder("planted", config.variant, config.seed, runs)
-        records.write_run(folder, records.Run(**{**vars(run), "config": config}), _NoWeights())
+        records.write_run(folder, records.Run(**{**vars(finished), "config": config}), _NoWeights())
 
     unsaved = tmp_path / "unsaved.ipynb"
     folders = ["-p", "tables_folder", tmp_path / "no", "-p", "figures_folder", tmp_path / "no"]
@@ -184,10 +184,10 @@ def test_results_ablations_and_claims_notebooks(small_checkout, small_grid, tiny
     table = pd.read_csv(tmp_path / "3" / "t" / "small-claims.csv").set_index("claim")
     assert table.loc["The alignment raises the shared factor in audio", "estimate"] == pytest.approx(0.2)
     assert table.loc["`paper`, with alignment, has a lower test MAE than `no_alignment`", "n_seeds"] == 2
-    truth = collect.true_labels(run.config)
-    gain = tables.label_agreement(run.labels, truth).query("modality == 'text'").set_index("epoch")["mae"]
+    truth = collect.true_labels(finished.config)
+    gain = tables.label_agreement(finished.labels, truth).query("modality == 'text'").set_index("epoch")["mae"]
     claim = "Generated text labels are nearer to the true ones than copies of y, at the best epoch"
-    assert table.loc[claim, "estimate"] == pytest.approx(gain[0] - gain[run.provenance["best_epoch"]], abs=1e-6)
+    assert table.loc[claim, "estimate"] == pytest.approx(gain[0] - gain[finished.provenance["best_epoch"]], abs=1e-6)
 
 
 def read_results(notebook, runs, folder):
