@@ -170,3 +170,32 @@ def test_other_samples_are_refused(column):
     predictions.loc[5, column] = {"id": "elsewhere", "label": 0.7}[column]
     with pytest.raises(ValueError, match=r"got runs of d \(.*\) with other test samples or labels"):
         comparisons.compare(predictions)
+
+
+def test_the_draws_are_those_of_the_seed():
+    """What a table says can be computed again: numpy's generator, 2000 draws, seed 0 unless another is asked for."""
+    values = np.random.default_rng(3).normal(0.3, 1, (4, 30))
+    of_samples = np.random.default_rng(0).multinomial(30, np.full(30, 1 / 30), size=2000) @ values.T / 30  # (2000, 4)
+    of_seeds = np.random.default_rng(0).multinomial(4, np.full(4, 1 / 4), size=2000)
+    errors = values.mean(axis=1).std(ddof=1) / 2, of_samples.mean(axis=1).std(ddof=1)
+    half = np.hypot(*(stats.t.ppf(0.975, [3, 29]) * errors))
+    bootstrap = np.quantile((of_seeds * of_samples).mean(axis=1), [0.025, 0.975])
+    interval = comparisons.mean_interval(values)
+    assert [interval.low, interval.high] == pytest.approx([values.mean() - half, values.mean() + half], rel=1e-12)
+    assert [interval.bootstrap_low, interval.bootstrap_high] == pytest.approx(bootstrap.tolist(), rel=1e-12)
+    other = comparisons.mean_interval(values, seed=1)
+    assert other.low != interval.low
+    assert comparisons.mean_interval(values, seed=1) == other
+    assert comparisons.mean_interval(values, draws=500).low != interval.low
+
+
+def test_a_comparison_draws_as_a_mean_does():
+    """The mean absolute error is a mean: `compare` and `mean_interval` agree to the last digits."""
+    rng = np.random.default_rng(4)
+    true = rng.uniform(-3, 3, 10)
+    runs = {(v, s): true + rng.normal(0, 1, 10) for v in ("paper", "v") for s in (1, 2, 3)}
+    row = comparisons.compare(frame(runs, true)).set_index("metric").loc["mae"]
+    gaps = [np.abs(runs["v", s] - true) - np.abs(runs["paper", s] - true) for s in (1, 2, 3)]
+    expected = vars(comparisons.mean_interval(np.array(gaps)))
+    expected["difference"] = expected.pop("estimate")
+    assert row[list(expected)].to_dict() == pytest.approx(expected, rel=1e-9)
