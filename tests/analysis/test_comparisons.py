@@ -199,3 +199,33 @@ def test_a_comparison_draws_as_a_mean_does():
     expected = vars(comparisons.mean_interval(np.array(gaps)))
     expected["difference"] = expected.pop("estimate")
     assert row[list(expected)].to_dict() == pytest.approx(expected, rel=1e-9)
+
+
+def test_another_seed_of_a_comparison_gives_other_draws():
+    rng = np.random.default_rng(4)
+    true = rng.uniform(-3, 3, 10)
+    gaps = rng.normal(0, 1, (3, 10))
+    runs = {("v", s): true + np.abs(gaps[s]) for s in range(3)} | {("paper", s): true for s in range(3)}
+    row = comparisons.compare(frame(runs, true), seed=5).set_index("metric").loc["mae"]
+    expected = comparisons.mean_interval(np.abs(gaps), seed=5)
+    assert [row["low"], row["bootstrap_high"]] == pytest.approx([expected.low, expected.bootstrap_high], rel=1e-9)
+
+
+def test_data_sets_keep_their_order_and_have_the_metrics_of_their_scheme():
+    true = np.array([1.0, -1.0, 0.5, 0.0, -0.2])
+    runs = {("paper", 1): true, ("v", 1): np.array([0.8, 1.5, 0.5, -0.1, -0.2])}
+    both = pd.concat([frame(runs, true, "sims", "z"), frame(runs, true, "mosi", "d")])
+    table = comparisons.compare(both)
+    assert table["dataset"].tolist() == ["z"] * 3 + ["d"] * 3
+    assert table["metric"].tolist() == ["mae", "corr", "acc2", "mae", "corr", "acc2_non0"]
+    difference = table.set_index(["dataset", "metric"])["difference"]
+    # CH-SIMS: 1.5 is cut to 1, and zero counts as negative. MOSI: the label 0 is left out.
+    assert difference["z", "mae"] == pytest.approx((0.2 + 2.0 + 0.1) / 5)
+    assert difference["d", "mae"] == pytest.approx((0.2 + 2.5 + 0.1) / 5)
+    assert difference["z", "acc2"] == pytest.approx(4 / 5 - 1)
+    assert difference["d", "acc2_non0"] == pytest.approx(3 / 4 - 1)
+
+
+def test_a_corrected_p_is_at_most_one():
+    assert comparisons.holm([0.6, 0.7]).tolist() == [1.0, 1.0]
+    assert comparisons.holm([1, 0]).tolist() == [1.0, 0.0]
