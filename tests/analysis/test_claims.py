@@ -192,6 +192,67 @@ def test_the_largest_term_is_that_of_the_mean_over_seeds():
     assert (row["note"], row["unit"], row["n_seeds"]) == ("multimodal: 0.62 of it", "share", 5)
 
 
+def test_a_term_that_a_data_set_lacks_counts_as_nothing_and_data_sets_keep_their_order():
+    """Z has audio, D has none: text 1, alignment 1, multimodal 2 of 4 there, and 2 of 5 with audio's 1."""
+    terms = {"loss_multimodal": 2.0, "loss_text": 1.0, "variant": "paper", "epoch": 2, "best_epoch": 2}
+    rows = [{"title": "Z", **terms, "seed": seed, "loss_audio": 1.0, "loss_total": 5.0} for seed in SEEDS]
+    rows += [{"title": "D", **terms, "seed": seed, "loss_total": 4.0} for seed in SEEDS]
+    shares = about(table({"paper": 1}, histories=pd.DataFrame(rows)), "No term takes over", 2)
+    assert shares["dataset"].tolist() == ["Z", "D"]
+    assert shares["estimate"].tolist() == pytest.approx([0.5 - 0.4, 0.0])
+    assert shares["note"].tolist() == ["multimodal: 0.40 of it", "multimodal: 0.50 of it"]
+
+
+def of_mae(mae):
+    """{(title, variant, seed): test MAE} as `collect.read_metrics` gives it."""
+    rows = [{"title": title, "variant": v, "seed": seed, "value": value} for (title, v, seed), value in mae.items()]
+    return pd.DataFrame(rows).assign(split="test", task="multimodal", metric="mae")
+
+
+def test_one_seed_has_claims_without_an_interval():
+    predictions = predicted({"no_alignment": 0.7, "paper": 0.5})
+    metrics = of_mae({("D", "paper", 1): 0.5, ("D", "no_alignment", 1): 0.7})
+    result = table({"paper": 1}, predictions=predictions[predictions["seed"] == 1], metrics=metrics)
+    paper = about(result, "`paper`, with alignment")
+    assert (round(paper["estimate"], 1), paper["n_seeds"], paper["verdict"]) == (0.2, 1, "cannot tell")
+    seeds = about(result, "One seed is enough")
+    assert seeds[["estimate", "low", "high"]].isna().all()
+    assert seeds["n_seeds"] == 1
+    assert about(result, "weight hardly matters")["note"] == "not measured"  # one weight has no range
+
+
+def test_weights_are_compared_on_the_seeds_that_all_have():
+    """weight_1 lacks seed 3 and was not run on E; D's means over seeds 1 and 2 are 0.5 and 0.56."""
+    mae = {("D", "paper", 1): 0.48, ("D", "paper", 2): 0.52, ("D", "paper", 3): 9.0, ("D", "weight_1", 1): 0.55}
+    mae |= {("D", "weight_1", 2): 0.57, ("D", "weight_10", 1): 0.53, ("D", "weight_10", 2): 0.53}
+    mae |= {("D", "no_alignment", 1): 0.58, ("D", "no_alignment", 2): 0.59, ("E", "paper", 1): 0.1}
+    mae |= {("E", "weight_10", 1): 0.3, ("E", "paper", 2): 0.1, ("E", "weight_10", 2): 0.3}
+    weights = ["paper", "weight_1", "weight_10"]
+    both = pd.concat([predicted({"paper": 0.5}).assign(**name) for name in (NAME, {"dataset": "e", "title": "E"})])
+    result = table({"paper": 1}, families=FAMILIES | {"weight": weights}, metrics=of_mae(mae), predictions=both)
+    ranges = about(result, "weight hardly matters", 2).set_index("dataset")
+    assert ranges["estimate"].to_dict() == pytest.approx({"D": 0.01 - 0.06, "E": 0.01 - 0.2})
+    assert ranges["n_seeds"].to_dict() == {"D": 2, "E": 2}
+    assert ranges["note"].to_dict() == {
+        "D": "3 weights, 0.0600 apart; no interval for a range",
+        "E": "2 weights, 0.2000 apart; no interval for a range",
+    }
+    note = about(result, "One seed is enough", 2).set_index("dataset").loc["D", "note"]
+    spread = np.std([0.48, 0.52, 9.0], ddof=1)
+    assert note == f"standard deviation {spread:.4f}; the alignment's gain is +0.0850"  # 0.10 and 0.07
+
+
+def test_probes_of_a_data_set_without_runs_here_go_by_its_name():
+    rows = [
+        {"dataset": "e", "variant": variant, "seed": seed, "modality": "audio", "factor": factor, "r2": seed / 10}
+        for variant in ("paper", "no_alignment", "no_label_generation")
+        for seed in SEEDS
+        for factor in ("shared", "audio")
+    ]
+    result = table({"paper": 1}, probes=pd.DataFrame(rows))
+    assert result.loc[result["unit"] == "R² of a linear map", "dataset"].tolist() == ["e"] * 3
+
+
 def test_costs_are_those_of_the_papers_parts():
     costs = pd.DataFrame(
         {

@@ -170,3 +170,62 @@ def test_other_samples_are_refused(column):
     predictions.loc[5, column] = {"id": "elsewhere", "label": 0.7}[column]
     with pytest.raises(ValueError, match=r"got runs of d \(.*\) with other test samples or labels"):
         comparisons.compare(predictions)
+
+
+def test_the_draws_are_those_of_the_seed():
+    """What a table says can be computed again: numpy's generator, 2000 draws, seed 0 unless another is asked for."""
+    values = np.random.default_rng(3).normal(0.3, 1, (4, 30))
+    of_samples = np.random.default_rng(0).multinomial(30, np.full(30, 1 / 30), size=2000) @ values.T / 30  # (2000, 4)
+    of_seeds = np.random.default_rng(0).multinomial(4, np.full(4, 1 / 4), size=2000)
+    errors = values.mean(axis=1).std(ddof=1) / 2, of_samples.mean(axis=1).std(ddof=1)
+    half = np.hypot(*(stats.t.ppf(0.975, [3, 29]) * errors))
+    bootstrap = np.quantile((of_seeds * of_samples).mean(axis=1), [0.025, 0.975])
+    interval = comparisons.mean_interval(values)
+    assert [interval.low, interval.high] == pytest.approx([values.mean() - half, values.mean() + half], rel=1e-12)
+    assert [interval.bootstrap_low, interval.bootstrap_high] == pytest.approx(bootstrap.tolist(), rel=1e-12)
+    other = comparisons.mean_interval(values, seed=1)
+    assert other.low != interval.low
+    assert comparisons.mean_interval(values, seed=1) == other
+    assert comparisons.mean_interval(values, draws=500).low != interval.low
+
+
+def test_a_comparison_draws_as_a_mean_does():
+    """The mean absolute error is a mean: `compare` and `mean_interval` agree to the last digits."""
+    rng = np.random.default_rng(4)
+    true = rng.uniform(-3, 3, 10)
+    runs = {(v, s): true + rng.normal(0, 1, 10) for v in ("paper", "v") for s in (1, 2, 3)}
+    row = comparisons.compare(frame(runs, true)).set_index("metric").loc["mae"]
+    gaps = [np.abs(runs["v", s] - true) - np.abs(runs["paper", s] - true) for s in (1, 2, 3)]
+    expected = vars(comparisons.mean_interval(np.array(gaps)))
+    expected["difference"] = expected.pop("estimate")
+    assert row[list(expected)].to_dict() == pytest.approx(expected, rel=1e-9)
+
+
+def test_another_seed_of_a_comparison_gives_other_draws():
+    rng = np.random.default_rng(4)
+    true = rng.uniform(-3, 3, 10)
+    gaps = rng.normal(0, 1, (3, 10))
+    runs = {("v", s): true + np.abs(gaps[s]) for s in range(3)} | {("paper", s): true for s in range(3)}
+    row = comparisons.compare(frame(runs, true), seed=5).set_index("metric").loc["mae"]
+    expected = comparisons.mean_interval(np.abs(gaps), seed=5)
+    assert [row["low"], row["bootstrap_high"]] == pytest.approx([expected.low, expected.bootstrap_high], rel=1e-9)
+
+
+def test_data_sets_keep_their_order_and_have_the_metrics_of_their_scheme():
+    true = np.array([1.0, -1.0, 0.5, 0.0, -0.2])
+    runs = {("paper", 1): true, ("v", 1): np.array([0.8, 1.5, 0.5, -0.1, -0.2])}
+    both = pd.concat([frame(runs, true, "sims", "z"), frame(runs, true, "mosi", "d")])
+    table = comparisons.compare(both)
+    assert table["dataset"].tolist() == ["z"] * 3 + ["d"] * 3
+    assert table["metric"].tolist() == ["mae", "corr", "acc2", "mae", "corr", "acc2_non0"]
+    difference = table.set_index(["dataset", "metric"])["difference"]
+    # CH-SIMS: 1.5 is cut to 1, and zero counts as negative. MOSI: the label 0 is left out.
+    assert difference["z", "mae"] == pytest.approx((0.2 + 2.0 + 0.1) / 5)
+    assert difference["d", "mae"] == pytest.approx((0.2 + 2.5 + 0.1) / 5)
+    assert difference["z", "acc2"] == pytest.approx(4 / 5 - 1)
+    assert difference["d", "acc2_non0"] == pytest.approx(3 / 4 - 1)
+
+
+def test_a_corrected_p_is_at_most_one():
+    assert comparisons.holm([0.6, 0.7]).tolist() == [1.0, 1.0]
+    assert comparisons.holm([1, 0]).tolist() == [1.0, 0.0]
