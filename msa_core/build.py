@@ -25,6 +25,7 @@ from msa_core.parts import distances
 from msa_core.parts.low_rank import LowRankFusion
 from msa_core.parts.neighbours import NearestNeighbourLabels
 from msa_core.paths import from_root
+from msa_core.precision import default_dtype, dtype_of
 
 
 def dataset(config: RunConfig) -> dict[str, FeatureSet]:
@@ -60,7 +61,7 @@ def dataset(config: RunConfig) -> dict[str, FeatureSet]:
     for split, shares in settings.missing.items():
         for modality, share in shares.items():
             data[split] = data[split].dropping(modality, share, config.seed)
-    return data
+    return {split: features.to(dtype_of(config.training.precision)) for split, features in data.items()}
 
 
 def parts(config: RunConfig, train: FeatureSet) -> Parts:
@@ -72,12 +73,19 @@ def parts(config: RunConfig, train: FeatureSet) -> Parts:
             tokens' embeddings are trained.
     """
     made = model(config, train)
-    objective = MultiTaskLoss(alignment(config, made.encoding_widths), config.objective.weight_adjustment)
-    return Parts(made, objective, labels(config, train, made))
+    with default_dtype(dtype_of(config.training.precision)):
+        objective = MultiTaskLoss(alignment(config, made.encoding_widths), config.objective.weight_adjustment)
+        return Parts(made, objective, labels(config, train, made))
 
 
 def model(config: RunConfig, train: FeatureSet) -> Model:
-    """The model alone."""
+    """The model alone; its weights are drawn, or converted where they are pretrained, in the run's precision."""
+    dtype = dtype_of(config.training.precision)
+    with default_dtype(dtype):
+        return _model(config, train).to(dtype)
+
+
+def _model(config: RunConfig, train: FeatureSet) -> Model:
     match config.model:
         case models.SharedEncodersConfig() as settings:
             encoders = {modality: encoder(config, modality, train) for modality in train.modalities}

@@ -1,10 +1,31 @@
-"""How float32 matrices are multiplied on a CPU."""
+"""The precision of a run, and how float32 matrices are multiplied on a CPU."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
 
 import torch
+
+
+def dtype_of(precision: str) -> torch.dtype:
+    """Of a run's weights, frames, labels, losses and predictions; `precision` is `training.precision`."""
+    return torch.float64 if precision == "float64" else torch.float32
+
+
+@contextmanager
+def default_dtype(dtype: torch.dtype) -> Iterator[None]:
+    """New tensors have this dtype: initial weights are drawn in it.
+
+    >>> with default_dtype(torch.float64):
+    ...     torch.zeros(1).dtype
+    torch.float64
+    """
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(dtype)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(before)
 
 
 @contextmanager
@@ -21,7 +42,7 @@ def fast_products() -> Iterator[None]:
     'highest'
     """
     before = torch.get_float32_matmul_precision()
-    if not torch.cuda.is_available() and _onednn_is_exact():
+    if products_by_onednn():
         torch.set_float32_matmul_precision("medium")
     try:
         yield
@@ -29,11 +50,16 @@ def fast_products() -> Iterator[None]:
         torch.set_float32_matmul_precision(before)
 
 
+def products_by_onednn() -> bool:
+    """Whether `fast_products` gives float32 products to oneDNN."""
+    return not torch.cuda.is_available() and _onednn_is_exact()
+
+
 @cache
 def _onednn_is_exact() -> bool:
     """Whether "medium" products have float32's error: 1e-7, where bfloat16's is 3e-3."""
     before = torch.get_float32_matmul_precision()
-    a, b = torch.rand(2, 64, 64, generator=torch.Generator().manual_seed(0))
+    a, b = torch.rand(2, 64, 64, generator=torch.Generator().manual_seed(0), dtype=torch.float32)
     exact = a.double() @ b.double()
     torch.set_float32_matmul_precision("medium")
     error = (a @ b - exact).norm() / exact.norm()

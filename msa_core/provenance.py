@@ -13,6 +13,7 @@ import pandas as pd
 import torch
 
 from msa_core.paths import ROOT
+from msa_core.precision import products_by_onednn
 
 PACKAGES = (
     "accelerate",
@@ -24,6 +25,7 @@ PACKAGES = (
     "torch",
     "transformers",
 )
+CODE_PATHS = ("ATEN_CPU_CAPABILITY", "MKL_CBWR", "MKL_ENABLE_INSTRUCTIONS", "ONEDNN_MAX_CPU_ISA")
 
 
 def code_fingerprint() -> str:
@@ -50,14 +52,15 @@ def start() -> dict[str, Any]:
     }
 
 
-def provenance(started: dict[str, Any], source: dict[str, Any]) -> dict[str, Any]:
-    """Where a run's numbers come from: code, packages, device, data, seconds and peak memory in bytes.
+def provenance(started: dict[str, Any], source: dict[str, Any], device: str = "cpu") -> dict[str, Any]:
+    """Where a run's numbers come from: code, packages, device, arithmetic, data, seconds and peak memory in bytes.
 
     Args:
         started: what `start` returned before the run.
         source: the data's, `FeatureSet.source`.
+        device: type of the one that the run used, "cpu" or "cuda".
     """
-    cuda = torch.cuda.is_available()
+    cuda = device == "cuda"
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return {
         **started,
@@ -68,9 +71,27 @@ def provenance(started: dict[str, Any], source: dict[str, Any]) -> dict[str, Any
         "device": torch.cuda.get_device_name() if cuda else "cpu",
         "cpus": os.cpu_count(),
         "threads": torch.get_num_threads(),
+        "arithmetic": arithmetic(),
         "peak_memory": peak if sys.platform == "darwin" else peak * 1024,  # Linux counts in KiB
         "peak_device_memory": torch.cuda.max_memory_allocated() if cuda else None,
         "data": source,
+    }
+
+
+def arithmetic() -> dict[str, Any]:
+    """What decides the last digits of a sum on this machine: two float32 runs with other ones part after some epochs.
+
+    "cpu_capability", the instruction set that torch uses; "float32_products", who multiplies float32 matrices; and the
+    environment variables that choose other code paths, those that are set.
+    """
+    return {
+        "cpu_capability": torch.backends.cpu.get_cpu_capability(),
+        "float32_products": "oneDNN"
+        if products_by_onednn()
+        else "MKL"
+        if torch.backends.mkl.is_available()
+        else "torch",
+        **{name: os.environ[name] for name in CODE_PATHS if name in os.environ},
     }
 
 

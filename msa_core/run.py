@@ -100,6 +100,10 @@ def _train(config: RunConfig, folder: Path) -> None:
         for split, features in data.items()
     }
     predictions = {split: output["predictions"] for split, output in outputs.items()}
+    if fitted.averaged is not None:
+        for split, features in data.items():
+            averaged = infer(fitted.averaged, features, "predictions")["predictions"]
+            predictions[split] = predictions[split] | {"multimodal_averaged": averaged["multimodal"]}
     result = Run(
         config=config,
         metrics={split: task_metrics(predictions[split], features, scheme) for split, features in data.items()},
@@ -109,7 +113,11 @@ def _train(config: RunConfig, folder: Path) -> None:
         ),
         labels=fitted.trajectories,
         covariances=before | _second_order(outputs["train"]["encodings"], "after"),
-        provenance={"best_epoch": fitted.best_epoch, **provenance.provenance(started, data["train"].source)},
+        provenance={
+            "best_epoch": fitted.best_epoch,
+            "best_epoch_averaged": fitted.best_epoch_averaged,
+            **provenance.provenance(started, data["train"].source, next(parts.model.parameters()).device.type),
+        },
     )
     records.write_run(folder, result, parts.model)
 

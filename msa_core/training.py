@@ -9,23 +9,26 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
-from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel
 from tqdm.auto import tqdm
 
 from msa_core.config import GroupsConfig, TrainingConfig
 from msa_core.data.features import Batch, FeatureSet, batches, number_of_batches
-from msa_core.interfaces import LabelSource, Model, Parts, at_least_float32
-from msa_core.metrics import regression_metrics
+from msa_core.inference import encodings, evaluate, infer, predict, task_metrics
+from msa_core.interfaces import LabelSource, Model, Parts
 from msa_core.precision import fast_products
 
-EVALUATION_BATCH_SIZE = 64
+__all__ = ["Fit", "TrainingLoop", "encodings", "evaluate", "fit", "infer", "predict", "task_metrics"]
+
+LONGEST_MEMORY = 0.99  # decay of the averaged weights, once many steps are made
 CHECK_EVERY = 16  # batches: whether a loss is finite is asked so seldom because a GPU must be waited for to know
+
+Tensors = tuple[Tensor, ...] | list[Tensor]
 
 
 @dataclass
@@ -34,25 +37,43 @@ class Fit:
 
     Attributes:
         history: a row an epoch: "epoch", each loss term (mean over train samples), "learning_rate_<group>",
-            "seconds", "valid_<metric>" of the multimodal task.
+            "seconds", "valid_<metric>" of the multimodal task, and "valid_averaged_<metric>" of the averaged weights.
         trajectories: "id", "epoch" and a column of labels for each task: the labels at the end of each epoch, epoch 0
             being the start; empty without label generation.
         best_epoch: the one with the lowest validation MAE, whose weights the model has.
+        averaged: a model with the averaged weights of the epoch with their lowest validation MAE; None: not averaged.
+        best_epoch_averaged: that epoch; 0: not averaged.
     """
 
     history: pd.DataFrame
     trajectories: pd.DataFrame
     best_epoch: int
+    averaged: Model | None = None
+    best_epoch_averaged: int = 0
+
+
+@dataclass
+class _Best:
+    """The epoch with the lowest validation MAE so far, and its weights."""
+
+    epoch: int = 0
+    mae: float = math.inf
+    weights: dict[str, Tensor] = field(default_factory=dict)
+
+    def update(self, epoch: int, mae: float, model: nn.Module) -> None:
+        """Take another epoch if it is better."""
+        if mae < self.mae:
+            weights = {name: value.detach().clone() for name, value in model.state_dict().items()}
+            self.epoch, self.mae, self.weights = epoch, mae, weights
 
 
 @dataclass
 class _Progress:
-    """All that a resumed run must know besides the states of model, objective, generator and optimizer."""
+    """All that a resumed run must know besides the states of the loop's parts."""
 
     epoch: int = 0
-    best_epoch: int = 0
-    best_mae: float = math.inf
-    best_weights: dict[str, Tensor] = field(default_factory=dict)
+    best: _Best = field(default_factory=_Best)
+    best_averaged: _Best = field(default_factory=_Best)
     history: list[dict[str, float]] = field(default_factory=list)
     trajectories: list[dict[str, Tensor]] = field(default_factory=list)
 
@@ -60,7 +81,8 @@ class _Progress:
 class TrainingLoop:
     """The steps of training, without validation, history and stopping, for which see `fit`.
 
-    Runs on a CUDA GPU if there is one, else on the CPU. The order of samples depends on `seed` and the epoch alone.
+    Runs on a CUDA GPU if there is one and `config.device` allows it, else on the CPU. The order of samples depends on
+    `seed` and the epoch alone.
 
     Args:
         parts: the model, trained in place; the objective, whose learned parts (linear maps of the alignment) are
@@ -72,7 +94,12 @@ class TrainingLoop:
 
     def __init__(self, parts: Parts, train: FeatureSet, config: TrainingConfig, seed: int = 1111) -> None:
         AcceleratorState._reset_state(reset_partial_state=True)  # else the first loop of a process sets all later ones'
-        self.accelerator = Accelerator(cpu=not torch.cuda.is_available(), mixed_precision=config.precision)
+        on_cpu = config.device == "cpu" or not torch.cuda.is_available()
+        autocast = "bf16" if config.precision == "bf16" else "no"
+        self.accelerator = Accelerator(cpu=on_cpu, mixed_precision=autocast)
+        self.averaged: Any = None  # an AveragedModel, whose `module` is a Model
+        if config.average:
+            self.averaged = AveragedModel(parts.model, self.accelerator.device, multi_avg_fn=_average)
         groups = _parameter_groups(parts.model, parts.objective, config.groups)
         optimizer = torch.optim.Adam(groups, fused=True)
         self.model, self.objective, self.optimizer = self.accelerator.prepare(parts.model, parts.objective, optimizer)
@@ -82,7 +109,8 @@ class TrainingLoop:
     @property
     def parts(self) -> dict[str, Any]:
         """What has a state, by name."""
-        return {"model": self.model, "objective": self.objective, "labels": self.labels, "optimizer": self.optimizer}
+        parts = {"model": self.model, "objective": self.objective, "labels": self.labels, "optimizer": self.optimizer}
+        return parts if self.averaged is None else parts | {"averaged": self.averaged}
 
     def steps(self, epoch: int) -> Iterator[tuple[int, dict[str, Tensor]]]:
         """One pass over the split, `epoch` counted from 1; each batch's size and loss terms, once it is trained on.
@@ -109,6 +137,8 @@ class TrainingLoop:
                     self.accelerator.clip_grad_norm_(parameters, self.config.max_gradient_norm)
                     self.optimizer.step()
                     self.optimizer.zero_grad()
+                    if self.averaged is not None:
+                        self.averaged.update_parameters(self.model)
                 yield len(batch), terms
 
     def _backward(self, batch: Batch, samples: int, epoch: int) -> dict[str, Tensor]:
@@ -154,19 +184,24 @@ def fit(
     steps = number_of_batches(train, config.batch_size)
     saved = time.perf_counter()
     with tqdm(total=config.max_epochs * steps, initial=progress.epoch * steps, unit="batch") as bar:
-        while progress.epoch < config.max_epochs and progress.epoch - progress.best_epoch < config.patience:
+        while progress.epoch < config.max_epochs and progress.epoch - progress.best.epoch < config.patience:
             progress.epoch += 1
             bar.set_description(f"epoch {progress.epoch}")
             mae = _epoch(loop, valid, scheme, progress, bar)
-            bar.set_postfix({"valid MAE": f"{mae:.4f}", "best": f"{progress.best_mae:.4f}"})
+            bar.set_postfix({"valid MAE": f"{mae:.4f}", "best": f"{progress.best.mae:.4f}"})
             if state_file and time.perf_counter() - saved >= config.state_every:
                 _save_state(state_file, loop.parts, progress)
                 saved = time.perf_counter()
         bar.total = bar.n  # stopped early: the bar is full all the same
-    loop.model.load_state_dict(progress.best_weights)
+    loop.model.load_state_dict(progress.best.weights)
     loop.accelerator.unwrap_model(loop.model, keep_fp32_wrapper=False)
-    trajectories = _trajectory_frame(progress.trajectories, train.ids)
-    return Fit(pd.DataFrame(progress.history), trajectories, progress.best_epoch)
+    fitted = Fit(
+        pd.DataFrame(progress.history), _trajectory_frame(progress.trajectories, train.ids), progress.best.epoch
+    )
+    if loop.averaged is not None:
+        loop.averaged.module.load_state_dict(progress.best_averaged.weights)
+        fitted.averaged, fitted.best_epoch_averaged = loop.averaged.module, progress.best_averaged.epoch
+    return fitted
 
 
 def _epoch(loop: TrainingLoop, valid: FeatureSet, scheme: str, progress: _Progress, bar: tqdm) -> float:
@@ -176,12 +211,21 @@ def _epoch(loop: TrainingLoop, valid: FeatureSet, scheme: str, progress: _Progre
     metrics = evaluate(loop.model, valid, scheme)["multimodal"]
     row |= {f"learning_rate_{group['name']}": group["lr"] for group in loop.optimizer.param_groups}
     row |= {"seconds": time.perf_counter() - started}
-    progress.history.append(row | {f"valid_{metric}": value for metric, value in metrics.items()})
+    row |= {f"valid_{metric}": value for metric, value in metrics.items()}
+    progress.best.update(progress.epoch, metrics["mae"], loop.model)
+    if loop.averaged is not None:
+        averaged = evaluate(loop.averaged.module, valid, scheme)["multimodal"]
+        row |= {f"valid_averaged_{metric}": value for metric, value in averaged.items()}
+        progress.best_averaged.update(progress.epoch, averaged["mae"], loop.averaged.module)
+    progress.history.append(row)
     progress.trajectories += _trajectory(loop.labels, loop.train, progress.epoch)
-    if metrics["mae"] < progress.best_mae:
-        progress.best_mae, progress.best_epoch = metrics["mae"], progress.epoch
-        progress.best_weights = {name: value.detach().clone() for name, value in loop.model.state_dict().items()}
     return metrics["mae"]
+
+
+def _average(averaged: Tensors, current: Tensors, steps: Tensor | int) -> None:
+    """Move the average towards the current weights: decay min(0.99, (1 + n) / (10 + n)) after n steps."""
+    decay = min(LONGEST_MEMORY, (1 + int(steps)) / (10 + int(steps)))
+    torch._foreach_lerp_(averaged, current, 1 - decay)
 
 
 def _train_epoch(loop: TrainingLoop, epoch: int, bar: tqdm) -> dict[str, float]:
@@ -261,7 +305,8 @@ def _save_state(file: Path, parts: Mapping[str, Any], progress: _Progress) -> No
         "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
     }
     partial = file.with_suffix(".partial")
-    torch.save({"parts": state, "progress": vars(progress), "random": random}, partial)
+    best = {name: vars(getattr(progress, name)) for name in ("best", "best_averaged")}
+    torch.save({"parts": state, "progress": vars(progress) | best, "random": random}, partial)
     partial.replace(file)
 
 
@@ -272,75 +317,7 @@ def _load_state(file: Path, parts: Mapping[str, Any]) -> _Progress:
     torch.set_rng_state(saved["random"]["cpu"])
     if saved["random"]["cuda"]:
         torch.cuda.set_rng_state_all(saved["random"]["cuda"])
-    progress = _Progress(**saved["progress"])
+    best = {name: _Best(**saved["progress"][name]) for name in ("best", "best_averaged")}
+    progress = _Progress(**saved["progress"] | best)
     tqdm.write(f"going on after epoch {progress.epoch}, from {file}")
     return progress
-
-
-# --- using a trained model ------------------------------------------------------------------------------------------
-
-
-def predict(model: Model, features: FeatureSet) -> dict[str, NDArray]:
-    """Each task's predictions, (N,) float32, in the order of the split.
-
-    Raises:
-        FloatingPointError: a prediction is not finite; names task and split.
-    """
-    return infer(model, features, "predictions")["predictions"]
-
-
-def encodings(model: Model, features: FeatureSet) -> dict[str, NDArray]:
-    """Each modality's encoding, (N, D) float32, in the order of the split: what the alignment acts on."""
-    return infer(model, features, "encodings")["encodings"]
-
-
-def evaluate(model: Model, features: FeatureSet, scheme: str) -> dict[str, dict[str, float]]:
-    """Each task's metrics against the human multimodal label.
-
-    Args:
-        model: as trained; left in evaluation mode.
-        features: one split.
-        scheme: see `msa_core.metrics.regression_metrics`.
-    """
-    return task_metrics(predict(model, features), features, scheme)
-
-
-def task_metrics(predictions: Mapping[str, NDArray], features: FeatureSet, scheme: str) -> dict[str, dict[str, float]]:
-    """The same from predictions that are made."""
-    true = features.labels.numpy()
-    return {task: regression_metrics(pred, true, scheme) for task, pred in predictions.items()}
-
-
-@torch.no_grad()
-@fast_products()
-def infer(model: Model, features: FeatureSet, *fields: str) -> dict[str, dict[str, NDArray]]:
-    """Some fields of the model's output ("predictions", "encodings", ...) for a whole split, in one pass.
-
-    Returns:
-        Field -> task or modality -> (N, ...) float32, in the order of the split.
-
-    Raises:
-        FloatingPointError: a prediction is not finite; names task and split.
-    """
-    model.eval()
-    device = next(model.parameters()).device
-    pieces: dict[str, dict[str, list[Tensor]]] = {name: defaultdict(list) for name in fields}
-    index = []
-    for batch in batches(features, EVALUATION_BATCH_SIZE):
-        index.append(batch.index)
-        output = model(batch.to(device))
-        for name in fields:
-            for part, values in getattr(output, name).items():
-                pieces[name][part].append(at_least_float32(values).cpu())
-    order = np.argsort(torch.cat(index).numpy())
-    arrays = {
-        name: {part: torch.cat(values).numpy()[order] for part, values in parts.items()}
-        for name, parts in pieces.items()
-    }
-    for task, predictions in arrays.get("predictions", {}).items():
-        if not np.isfinite(predictions).all():
-            raise FloatingPointError(
-                f"predictions of {task} on {features.split} are not finite: the weights have diverged; "
-                "lower the learning rate"
-            )
-    return arrays

@@ -115,6 +115,11 @@ def test_another_kind_replaces_its_section_and_the_same_kind_changes_it():
     )
 
 
+@pytest.mark.parametrize("older", ["no", False])
+def test_the_older_name_of_float32_is_read(older):
+    assert resolve("planted", overrides={"training.precision": older}).training.precision == "float32"
+
+
 def test_settings_are_frozen():
     with pytest.raises(ValidationError):
         ObjectiveConfig().weight_adjustment = False

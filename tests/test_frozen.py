@@ -30,7 +30,7 @@ def data():
 
 def test_states_are_those_of_the_encoder_in_the_order_of_the_split(encoder, data):
     states = freeze_text(data, encoder)
-    one_by_one = load_text_encoder(encoder).eval()
+    one_by_one = load_text_encoder(encoder).eval().double()
     for split, features in data.items():
         assert states[split].modalities == features.modalities
         for i in (0, 3, len(features) - 1):
@@ -110,7 +110,7 @@ def test_every_tokens_state_is_kept_where_the_model_reads_it(encoder, data, tmp_
     whole = freeze_text(data, encoder, tmp_path / "c", every_token=True)
     first = freeze_text(data, encoder, tmp_path / "c")
     assert len(list(tmp_path.glob("c.text-*"))) == 2
-    one_by_one = load_text_encoder(encoder).eval()
+    one_by_one = load_text_encoder(encoder).eval().double()
     for split, features in data.items():
         torch.testing.assert_close(whole[split].lengths("text"), features.lengths("text"))
         for i in (0, len(features) - 1):

@@ -57,6 +57,7 @@ def test_parameters_are_typed_and_checked(path):
     assert "refuse_unknown_parameters(In)" in second.source
 
 
+@pytest.mark.slow
 def test_data_notebook(tmp_path):
     process = papermill("00_data.ipynb", tmp_path / "out.ipynb")
     assert process.returncode == 0, process.stderr
@@ -64,6 +65,7 @@ def test_data_notebook(tmp_path):
     assert sum("image/png" in output.get("data", {}) for output in shown) == 2
 
 
+@pytest.mark.slow
 def test_data_notebook_on_real_features(tmp_path, real_data):
     path = real_data("mmmo_audio_vision")
     process = papermill(
@@ -75,6 +77,7 @@ def test_data_notebook_on_real_features(tmp_path, real_data):
     assert "mmmo_audio_vision" in text
 
 
+@pytest.mark.slow
 def test_train_notebook(tmp_path):
     runs = str(tmp_path / "runs")
     process = papermill("01_train.ipynb", tmp_path / "out.ipynb", "-p", "runs", runs, "-y", f"{{overrides: {SMALL}}}")
@@ -132,6 +135,7 @@ def analyse(notebook, project, runs, folder, *parameters):
     assert process.returncode == 0, process.stderr
 
 
+@pytest.mark.slow
 def test_results_ablations_and_claims_notebooks(small_checkout, small_grid, tiny_runs, tmp_path):
     """Copies of one run, one for each variant and seed of the small grid."""
     runs = tmp_path / "runs"
@@ -202,6 +206,7 @@ def read_results(notebook, runs, folder):
     return results, {name.removesuffix(".png") for name in figures if name.endswith(".png")}
 
 
+@pytest.mark.slow
 def test_covariance_notebook(tiny_runs, tmp_path):
     results, figures = read_results("04_covariance.ipynb", tiny_runs, tmp_path)
     assert figures == {"small-planted-covariance", "small-planted-spectra", "small-planted-distance"}
@@ -215,6 +220,7 @@ def test_covariance_notebook(tiny_runs, tmp_path):
     assert table.loc[("no_alignment", "audio-vision", "after", "correlation distance"), "difference_n"] == 2
 
 
+@pytest.mark.slow
 def test_label_trajectories_notebook(tiny_runs, tmp_path):
     results, figures = read_results("05_label_trajectories.ipynb", tiny_runs, tmp_path)
     names = ("agreement", "distributions", "movement", "paths")
@@ -230,6 +236,7 @@ def test_label_trajectories_notebook(tiny_runs, tmp_path):
     assert table["paper", "text", "mae_difference"] == pytest.approx(difference)
 
 
+@pytest.mark.slow
 def test_shared_and_private_notebook(tiny_runs, tmp_path):
     results, figures = read_results("06_shared_and_private.ipynb", tiny_runs, tmp_path)
     assert figures == {"small-planted-probes", "small-planted-crossmodal"}
@@ -253,13 +260,15 @@ class _NoWeights:
         return {}
 
 
-@pytest.mark.parametrize("notebook", [path.name for path in NOTEBOOKS])
-def test_an_unknown_parameter_is_an_error(notebook, tmp_path):
-    process = papermill(notebook, tmp_path / "out.ipynb", "-p", "sede", "1112")
+@pytest.mark.slow
+def test_an_unknown_parameter_is_an_error(tmp_path):
+    """One notebook in a kernel; that each other one asks for the same check is tested above."""
+    process = papermill("02_results.ipynb", tmp_path / "out.ipynb", "-p", "sede", "1112")
     assert process.returncode != 0
     assert "got unknown parameter sede, expected one of" in process.stderr
 
 
+@pytest.mark.slow
 def test_a_wrong_parameter_leaves_nothing(tmp_path):
     process = papermill(
         "01_train.ipynb", tmp_path / "out.ipynb", "-p", "runs", str(tmp_path / "runs"), "-p", "variant", "papr"

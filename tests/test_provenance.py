@@ -1,7 +1,9 @@
 """Where a run's numbers come from, in a checkout and outside one."""
 
 import json
+import os
 import subprocess
+import sys
 
 import torch
 
@@ -26,6 +28,7 @@ def test_outside_a_checkout_provenance_says_so_and_does_not_fail(tmp_path, monke
     assert result["commit"] is None
     assert result["clean"] is None
     assert result["threads"] == torch.get_num_threads()
+    assert result["device"] == "cpu"
     json.dumps(result)
 
 
@@ -42,3 +45,18 @@ def test_a_rewritten_table_leaves_the_tree_clean_and_a_changed_source_does_not(t
     assert provenance.start()["clean"] is True
     (tmp_path / "msa_core" / "new.py").write_text("new")
     assert provenance.start()["clean"] is False
+
+
+def test_the_arithmetic_is_that_of_the_process():
+    """In processes of their own: torch chooses its instruction set when it is loaded."""
+    code = "import json; from msa_core.provenance import arithmetic; print(json.dumps(arithmetic()))"
+    capabilities = []
+    for chosen in ({}, {"ATEN_CPU_CAPABILITY": "default"}):
+        process = subprocess.run(
+            [sys.executable, "-c", code], env=os.environ | chosen, capture_output=True, text=True, check=True
+        )
+        found = json.loads(process.stdout)
+        assert chosen.items() <= found.items()
+        assert found["float32_products"] in ("oneDNN", "MKL")
+        capabilities.append(found["cpu_capability"])
+    assert capabilities[1] == "DEFAULT" or capabilities[0] == capabilities[1]

@@ -104,6 +104,7 @@ def test_provenance_says_where_the_numbers_are_from(finished):
     assert result.provenance["best_epoch"] == result.history["valid_mae"].argmin() + 1
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(torch.cuda.is_available(), reason="bit for bit on the CPU only")
 def test_the_same_seed_gives_the_same_metrics_bit_for_bit_in_another_process(finished, tmp_path):
     """In a process of its own, so that nothing this one has done can help."""
@@ -138,6 +139,19 @@ def test_two_processes_never_share_a_run(tmp_path):
     with FileLock(tmp_path / ".seed-1.lock"), pytest.raises(RuntimeError, match=r"another process is at this run"):
         run.train(settings(seed=1), folder)
     assert not folder.exists()
+
+
+def test_each_split_is_predicted_once(tmp_path, monkeypatch):
+    """But for valid within the training, which is not counted here."""
+    splits, infer = [], run.infer
+
+    def counted(model, features, *fields):
+        splits.append(features.split)
+        return infer(model, features, *fields)
+
+    monkeypatch.setattr(run, "infer", counted)
+    run.train(settings(**{"training.max_epochs": 1}), tmp_path / "seed-1111")
+    assert sorted(splits) == ["test", "train", "valid"]
 
 
 def test_a_failed_run_leaves_no_folder_and_an_interrupted_one_goes_on(finished, tmp_path, monkeypatch):
@@ -272,6 +286,7 @@ def test_real_frames_train_through_the_lstms_without_a_text_encoder(tmp_path, re
     assert result.provenance["data"]["sha256"] == config.dataset.known_sha256["mmmo_audio_vision"]
 
 
+@pytest.mark.slow
 def test_real_text_trains_through_minilm(tmp_path, real_data):
     changes = {"training.max_epochs": 1, "training.accumulate": 1}
     config = resolve("mosi_text_audio", features=str(real_data("mosi_text_audio")), overrides=changes)

@@ -66,6 +66,7 @@ def test_total_is_the_sum_of_its_terms(data):
     np.testing.assert_allclose(fitted.history[names].sum(axis=1), fitted.history["loss_total"], rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_training_learns(data):
     made = parts(data["train"], **{"objective.alignment.pairs": {}}, **COPIES)
     settings = config(max_epochs=25, patience=25, groups=GroupsConfig(**{"text": {"learning_rate": 1e-3}}))
@@ -325,3 +326,58 @@ def test_a_term_is_averaged_over_the_samples_of_the_batches_that_have_it(data):
     loop = TrainingLoop(parts(train), train, config(batch_size=2))
     terms = [set(batch_terms) for _, batch_terms in loop.steps(1)]
     assert sum("alignment_audio_vision" in names for names in terms) <= 1
+
+
+def test_the_averaged_weights_are_the_moving_average_of_every_step(data):
+    """Decay min(0.99, (1 + n) / (10 + n)) after n steps, from the weights after the first."""
+    settings = config(average=True, batch_size=16)
+    loop = TrainingLoop(parts(data["train"]), data["train"], settings)
+    weight = loop.model.fusion.linear.weight
+    seen = []
+    for epoch in range(1, 40):
+        for _ in loop.steps(epoch):
+            seen.append(weight.detach().double().clone())
+    expected = seen[0]
+    for steps, current in enumerate(seen[1:], start=1):
+        decay = min(0.99, (1 + steps) / (10 + steps))
+        expected = decay * expected + (1 - decay) * current
+    assert len(seen) == 39 * 3
+    torch.testing.assert_close(loop.averaged.module.fusion.linear.weight.double(), expected, rtol=1e-5, atol=1e-6)
+
+
+def test_averaging_changes_nothing_of_the_run_and_is_selected_by_its_own_error(data, tmp_path):
+    settings = config(max_epochs=6, groups=GroupsConfig(**{"rest": {"learning_rate": 0.02}}))
+    _, plain = trained(data, settings)
+    _, fitted = trained(data, settings.model_copy(update={"average": True}))
+    own = [column for column in plain.history if column != "seconds"]
+    assert plain.history[own].equals(fitted.history[own])
+    assert plain.averaged is None
+    assert fitted.best_epoch_averaged == fitted.history["valid_averaged_mae"].argmin() + 1
+    again = evaluate(fitted.averaged, data["valid"], "mosi")["multimodal"]
+    assert again["mae"] == fitted.history["valid_averaged_mae"].min()
+
+    state = tmp_path / "state.pt"
+    average = {"average": True, "state_every": 0}
+    trained(data, settings.model_copy(update=average | {"max_epochs": 3}), state_file=state)
+    _, resumed = trained(data, settings.model_copy(update=average), state_file=state)
+    columns = [column for column in fitted.history if column != "seconds"]
+    assert resumed.history[columns].equals(fitted.history[columns])
+    for ours, theirs in zip(resumed.averaged.parameters(), fitted.averaged.parameters(), strict=True):
+        assert torch.equal(ours, theirs)
+
+
+def test_in_float64_every_number_is_float64(data):
+    settings = resolve("planted", overrides={"training.precision": "float64", "training.batch_size": 8})
+    double = {split: features.to(torch.float64) for split, features in data.items()}
+    torch.manual_seed(0)
+    made = build.parts(settings, double["train"])
+    fitted = fit(made, double["train"], double["valid"], config(precision="float64", average=True))
+    tensors = [*made.model.state_dict().values(), *made.objective.state_dict().values()]
+    tensors += [*made.labels.state_dict().values(), *fitted.averaged.state_dict().values()]
+    assert {tensor.dtype for tensor in tensors if tensor.is_floating_point()} == {torch.float64}
+    assert {values.dtype for values in predict(made.model, double["test"]).values()} == {np.dtype(np.float64)}
+    assert {values.dtype for values in encodings(made.model, double["test"]).values()} == {np.dtype(np.float64)}
+    assert fitted.trajectories["audio"].dtype == np.float64
+    batch = double["train"].batch(torch.tensor([0, 1]))
+    assert batch.labels.dtype == batch.sequences["audio"].dtype == torch.float64
+    assert batch.sequences["text"].dtype == torch.int64

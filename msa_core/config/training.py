@@ -1,8 +1,8 @@
 """Settings of the training loop."""
 
-from typing import Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from msa_core.config.base import MMSA, Settings
 
@@ -23,6 +23,14 @@ class GroupsConfig(Settings):
     rest: GroupConfig = GroupConfig(learning_rate=1e-3)
 
 
+def _older_name(precision: Any) -> Any:
+    """ "no" is how settings of earlier versions call float32; YAML reads it, without quotes, as a boolean."""
+    return "float32" if precision in ("no", False) else precision
+
+
+Precision = Annotated[Literal["float32", "bf16", "float64"], BeforeValidator(_older_name)]
+
+
 class TrainingConfig(Settings):
     """The loop."""
 
@@ -32,5 +40,13 @@ class TrainingConfig(Settings):
     max_gradient_norm: float = Field(1.0, gt=0, description="gradients are scaled down to this norm")
     max_epochs: int = Field(50, ge=1, description="epochs at most")
     patience: int = Field(8, ge=1, description=f"epochs without a better validation MAE before the end ({MMSA})")
-    precision: Literal["no", "bf16"] = Field("no", description="autocast; 'no' is float32")
+    precision: Precision = Field(
+        "float32",
+        description="of every number that a run passes through; bf16: autocast over float32. float64 repeats on every "
+        "x86-64 processor, the others on one kind of processor",
+    )
+    device: Literal["auto", "cpu"] = Field("auto", description="auto: a GPU if there is one")
+    average: bool = Field(
+        False, description="also evaluate a moving average of the weights, selected by its own validation MAE"
+    )
     state_every: float = Field(60.0, ge=0, description="seconds between two savings of the resumable state, at least")

@@ -123,6 +123,7 @@ class FeatureSet:
         factors: planted data only: "shared", "text", "audio", "vision" -> (N,).
         scaling: modality -> (mean, scale), (D,) each, of the train split: frames are standardised when batched.
         max_frames: audio and vision are cut to their first so many frames when batched; None keeps all.
+        dtype: of frames and labels in a batch.
         dropped: modality -> (N,) bool: the samples that are batched without it, see `dropping`.
         source: where the data are from (file name, SHA-256, frames with replaced values, numbers of samples that lack
             a modality; or the generator's arguments).
@@ -138,6 +139,7 @@ class FeatureSet:
     factors: dict[str, Tensor] = field(default_factory=dict)
     scaling: Mapping[str, tuple[Tensor, Tensor]] = field(default_factory=dict)
     max_frames: int | None = None
+    dtype: torch.dtype = torch.float32
     dropped: Mapping[str, Tensor] = field(default_factory=dict)
     source: dict[str, Any] = field(default_factory=dict)
 
@@ -188,6 +190,11 @@ class FeatureSet:
         selection[order[: round(share * len(self))]] = True
         return replace(self, dropped={**self.dropped, modality: self.dropped.get(modality, selection) | selection})
 
+    def to(self, dtype: torch.dtype) -> "FeatureSet":
+        """The same split with labels, and frames in its batches, of another dtype; stored frames stay as they are."""
+        unimodal = {modality: labels.to(dtype) for modality, labels in self.unimodal_labels.items()}
+        return replace(self, labels=self.labels.to(dtype), unimodal_labels=unimodal, dtype=dtype)
+
     def batch(self, index: Tensor) -> Batch:
         """The samples `index`, (B,) int64, as a padded batch on the CPU."""
         sequences, lengths = {}, {}
@@ -195,8 +202,9 @@ class FeatureSet:
             longest = self.max_frames if modality != "text" else None
             omitted = self.dropped[modality][index] if modality in self.dropped else None
             rows, lengths[modality] = ragged.rows(index, longest, omitted)
+            rows = rows.to(self.dtype) if rows.is_floating_point() else rows
             if modality in self.scaling:
-                mean, scale = self.scaling[modality]
+                mean, scale = (statistic.to(self.dtype) for statistic in self.scaling[modality])
                 rows = rows.sub_(mean).div_(scale)
             sequences[modality] = pad_sequence(rows.split(lengths[modality].tolist()), batch_first=True)
         present = {modality: mask[index] for modality, mask in self.present.items()}
