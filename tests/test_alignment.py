@@ -92,6 +92,7 @@ def test_a_weight_of_zero_is_measured_and_leaves_no_trace():
     distance = covariance_distance(maps["audio"], maps["vision"])
     assert output.total == 2 * distance
     assert output.pairs["text", "audio"] == covariance_distance(maps["text"], maps["audio"])
+    assert not any(value.requires_grad for value in output.pairs.values())
     output.total.backward()
     assert maps["text"].grad is None
     assert not AlignmentLoss({("text", "audio"): 0.0}, "covariance", dims, 8).projections
@@ -109,6 +110,14 @@ def test_unequal_widths_need_a_projection():
     np.testing.assert_allclose(output.total.item(), np.sum(gap**2) / (4 * 4**2), rtol=1e-4)  # float32
     output.total.backward()
     assert loss.projections["text"].weight.grad.abs().sum() > 0
+
+
+def test_both_modalities_are_taken_to_the_common_width():
+    maps = {"text": features(1, width=6).float(), "audio": features(2, width=3).float()}
+    loss = AlignmentLoss(["text-audio"], feature_dims={"text": 6, "audio": 3}, common_width=5)
+    projected = (maps[name].numpy() @ loss.projections[name].weight.detach().numpy().T for name in maps)
+    gap = np.subtract(*(np.cov(x, rowvar=False) for x in projected))
+    np.testing.assert_allclose(loss(maps).total.item(), np.sum(gap**2) / (4 * 5**2), rtol=1e-4)  # float32
 
 
 def test_half_precision_features_are_aligned_in_float32():
