@@ -252,15 +252,16 @@ def test_wrong_arguments_are_refused(arguments, message):
 
 
 @pytest.mark.parametrize("y", [1.0, -1.0])
-def test_a_multimodal_distance_below_the_guard_keeps_its_sign(y):
-    """y' = y a_s / (2 a_m) with a_m = -1e-12 guarded to -1e-8: the label runs to the bound of the sign of -y a_s."""
+@pytest.mark.parametrize(("a_m", "sign"), [(-1e-12, -1), (0.0, 1), (1e-12, 1)])
+def test_a_multimodal_distance_below_the_guard_keeps_its_sign(y, a_m, sign):
+    """y' = y a_s / (2 a_m) with a_m guarded to +-1e-8: the label runs to the bound of the sign of y a_s / a_m."""
     generator = UnimodalLabelGenerator(1, {"multimodal": 1, "text": 1}, label_bound=3)
     generator.initialise(torch.tensor([0]), torch.tensor([y]))
-    a = {"multimodal": torch.tensor([-1e-12]), "text": torch.tensor([0.5])}
+    a = {"multimodal": torch.tensor([a_m]), "text": torch.tensor([0.5])}
     generator._relative_distance = lambda task, _: (a[task], torch.tensor(True))
     generator.update({task: torch.zeros(1, 1) for task in a}, torch.tensor([0]), 2)
-    # target -+3 (clamped), then 1/3 of the old label and 2/3 of the target
-    torch.testing.assert_close(generator.labels("text", torch.tensor([0])), torch.tensor([y / 3 - 2 * y]))
+    # target +-3 (clamped), then 1/3 of the old label and 2/3 of the target
+    torch.testing.assert_close(generator.labels("text", torch.tensor([0])), torch.tensor([y / 3 + sign * 2 * y]))
 
 
 def test_running_sums_do_not_drift_over_many_steps():

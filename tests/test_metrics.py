@@ -110,8 +110,11 @@ def test_sims_accuracies_and_f1_are_scikit_learns(values):
         assert metrics[name] == pytest.approx(accuracy_score(*classes))
 
 
-def test_the_error_alone_is_better_when_lower():
-    assert LOWER_IS_BETTER == ("mae",)
+@pytest.mark.parametrize("scheme", METRICS)
+def test_the_error_alone_falls_towards_perfect_predictions(scheme):
+    true = np.array([-1, -0.5, 0.5, 1])
+    perfect, opposed = regression_metrics(true, true, scheme), regression_metrics(-true, true, scheme)
+    assert {name for name in METRICS[scheme] if perfect[name] < opposed[name]} == set(LOWER_IS_BETTER)
 
 
 @tiny_cases
