@@ -1,5 +1,7 @@
 """Oracles: numpy.cov, the closed-form gradient, finite differences in float64."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
@@ -9,7 +11,7 @@ from hypothesis.extra.numpy import arrays
 
 from msa_core.alignment import BOUNDED, AlignmentLoss, covariance, covariance_distance, covariance_gap
 from msa_core.parts import distances
-from msa_core.parts.distances import correlation_distance
+from msa_core.parts.distances import cmd_distance, correlation_distance
 
 FLOAT64 = {"rtol": 1e-10, "atol": 1e-12}  # sums of at most a few hundred products
 
@@ -140,6 +142,7 @@ def test_half_precision_features_are_aligned_in_float32():
             ({("audio", "vision"): -0.1},),
             r"weight -0.1 for .* distance 'covariance_distance'.*: correlation_distance, cka_distance, cmd_dist",
         ),
+        (({"audio-vision": -0.1}, partial(cmd_distance)), r"unbounded distance functools\.partial"),
         (([("audio", "vision")], "covariance", None, 8), r"common_width without feature_dims"),
     ],
 )
@@ -168,13 +171,16 @@ def test_a_pair_is_written_as_in_the_settings_or_as_a_tuple():
     assert AlignmentLoss({"audio-vision": 2.0})(maps) == AlignmentLoss({("audio", "vision"): 2.0})(maps)
 
 
-def test_samples_that_lack_a_modality_of_the_pair_are_left_out():
+@pytest.mark.parametrize(
+    ("audio", "vision", "rows"),
+    [
+        ([1, 0, 1, 1, 1, 1, 1], [1, 1, 0, 1, 1, 1, 1], [0, 3, 4, 5, 6]),
+        ([1, 1, 0, 0, 0, 1, 0], [1] * 5 + [0] * 2, [0, 1]),
+    ],
+)
+def test_samples_that_lack_a_modality_of_the_pair_are_left_out(audio, vision, rows):
     maps = {"audio": features(1), "vision": features(2)}
-    present = {
-        "audio": torch.tensor([1, 0, 1, 1, 1, 1, 1]).bool(),
-        "vision": torch.tensor([1, 1, 0, 1, 1, 1, 1]).bool(),
-    }
-    rows = [0, 3, 4, 5, 6]
+    present = {"audio": torch.tensor(audio).bool(), "vision": torch.tensor(vision).bool()}
     expected = covariance_distance(maps["audio"][rows], maps["vision"][rows])
     output = AlignmentLoss({"audio-vision": 3.0})(maps, present)
     torch.testing.assert_close(output.total, 3 * expected, **FLOAT64)

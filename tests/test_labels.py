@@ -299,9 +299,15 @@ def test_a_cast_never_narrows_the_state(cast, dtype):
     assert ours.text_present.dtype == torch.bool
 
 
-def test_in_float64_the_labels_are_those_of_the_definition_to_the_last_digits():
+def test_a_move_that_casts_too_takes_all_the_state_along():
+    moved = generator_of_four().to("meta", torch.bfloat16)
+    assert {buffer.device.type for buffer in moved.buffers()} == {"meta"}
+
+
+@pytest.mark.parametrize("distance", ["l2", "squared"])
+def test_in_float64_the_labels_are_those_of_the_definition_to_the_last_digits(distance):
     rng = np.random.default_rng(0)
-    ours, theirs = pair_of_generators(mosi_like_labels(rng, 30))
+    ours, theirs = pair_of_generators(mosi_like_labels(rng, 30), distance=distance)
     ours.double()
     for epoch in range(1, 6):
         features = {task: x.astype(np.float64) for task, x in draw(rng, 30).items()}
