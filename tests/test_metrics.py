@@ -141,6 +141,13 @@ def test_all_zero_labels_give_nan_and_a_warning():
     assert values["acc2_has0"] == 0.5
 
 
+@pytest.mark.parametrize(("scheme", "warnings_expected"), [("mosi", 2), ("sims", 1)])
+def test_a_warning_points_to_the_caller(scheme, warnings_expected):
+    with pytest.warns(UserWarning) as caught:
+        regression_metrics([0.5, -0.5], [0, 0], scheme)
+    assert [warning.filename for warning in caught] == [__file__] * warnings_expected
+
+
 def test_a_normal_case_warns_of_nothing():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
