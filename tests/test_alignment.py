@@ -1,5 +1,6 @@
 """Oracles: numpy.cov, the closed-form gradient, finite differences in float64."""
 
+import re
 from functools import partial
 
 import numpy as np
@@ -122,6 +123,13 @@ def test_both_modalities_are_taken_to_the_common_width():
     np.testing.assert_allclose(loss(maps).total.item(), np.sum(gap**2) / (4 * 5**2), rtol=1e-4)  # float32
 
 
+def test_the_total_is_on_the_device_of_the_features_whatever_the_default_is():
+    maps = {"audio": features(1), "vision": features(2)}
+    with torch.device("meta"):
+        total = AlignmentLoss(["audio-vision"])(maps).total
+    torch.testing.assert_close(total, covariance_distance(*maps.values()))
+
+
 def test_half_precision_features_are_aligned_in_float32():
     maps = {"audio": features(1).bfloat16(), "vision": features(2).bfloat16()}
     with torch.autocast("cpu", dtype=torch.bfloat16):
@@ -151,9 +159,10 @@ def test_wrong_arguments_are_refused(arguments, message):
         AlignmentLoss(*arguments)
 
 
-def test_a_batch_of_one_is_refused():
-    with pytest.raises(ValueError, match=r"shape \(1, 4\), expected \(B, D\) with B at least 2"):
-        AlignmentLoss([("audio", "vision")])({"audio": features(samples=1), "vision": features(samples=1)})
+@pytest.mark.parametrize("shape", [(1, 4), (4,), (2, 3, 4)])
+def test_features_that_are_no_matrix_of_two_rows_are_refused(shape):
+    with pytest.raises(ValueError, match=rf"shape {re.escape(str(shape))}, expected \(B, D\) with B at least 2"):
+        AlignmentLoss([("audio", "vision")])({"audio": torch.zeros(shape), "vision": torch.zeros(shape)})
 
 
 def test_a_missing_modality_is_refused():

@@ -89,6 +89,7 @@ def test_running_sums_give_what_recomputing_gives(exclude_zero, distance, seed):
         for index in np.array_split(rng.permutation(50), 4):
             step(ours, theirs, draw(rng, len(index)), index, epoch)
             agree(ours, theirs)
+    np.testing.assert_array_equal(ours.labels("multimodal", torch.arange(50)), labels)  # human labels, to the last bit
     moved = (ours.labels("text", torch.arange(50)).numpy() != labels).mean()
     assert moved > 0.9, "the comparison above compared labels that never moved"
 
@@ -164,6 +165,15 @@ def test_a_multimodal_distance_of_zero_gives_a_finite_label_within_the_bound(y):
     assert (label.abs() <= BOUND).all()
 
 
+def test_a_step_is_on_the_device_of_the_batch_whatever_the_default_is():
+    rng = np.random.default_rng(0)
+    ours, theirs = pair_of_generators(mosi_like_labels(rng, 20))
+    with torch.device("meta"):
+        for epoch in (1, 2):
+            step(ours, theirs, draw(rng, 20), rng.permutation(20), epoch)
+    agree(ours, theirs)
+
+
 def test_worked_by_hand():
     """Two samples on a line, all centres at +2 and -2."""
     generator = UnimodalLabelGenerator(2, {"multimodal": 1, "text": 1}, label_bound=3)
@@ -212,7 +222,7 @@ def maps(size, width=2):
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda g: g.update(maps(2), torch.tensor([1, 1]), 1), r"sample 1 twice in one batch"),
+        (lambda g: g.update(maps(3), torch.tensor([0, 1, 1]), 1), r"sample 1 twice in one batch"),
         (lambda g: g.initialise(torch.tensor([2, 2]), torch.zeros(2)), r"sample 2 twice in one batch"),
         (lambda g: g.update(maps(1), torch.tensor([4]), 1), r"got sample numbers 4\.\.4, expected 0\.\.3"),
         (lambda g: g.update(maps(1), torch.tensor([-1]), 1), r"got sample numbers -1\.\.-1, expected 0\.\.3"),

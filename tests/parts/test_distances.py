@@ -13,6 +13,7 @@ from msa_core.parts.distances import (
     cka_distance,
     cmd_distance,
     correlation_distance,
+    correlation_matrix,
     mean_and_covariance_distance,
 )
 
@@ -41,6 +42,12 @@ def test_correlation_distance_against_numpy():
     x, z = features(1), features(2)
     expected = np.sum((np.corrcoef(x, rowvar=False) - np.corrcoef(z, rowvar=False)) ** 2) / (4 * x.shape[1] ** 2)
     np.testing.assert_allclose(correlation_distance(x, z, eps=0), expected, rtol=1e-12)
+
+
+def test_correlation_matrix_against_numpy():
+    x = features(1).numpy()
+    correlations = correlation_matrix(torch.from_numpy(np.cov(x, rowvar=False)))
+    np.testing.assert_allclose(correlations, np.corrcoef(x, rowvar=False), rtol=1e-6)  # 1e-8 on variances of about 1
 
 
 def test_cka_distance_against_centred_gram_matrices():
