@@ -1,5 +1,8 @@
 """Oracles: numpy.cov, the closed-form gradient, finite differences in float64."""
 
+import re
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
@@ -9,7 +12,7 @@ from hypothesis.extra.numpy import arrays
 
 from msa_core.alignment import BOUNDED, AlignmentLoss, covariance, covariance_distance, covariance_gap
 from msa_core.parts import distances
-from msa_core.parts.distances import correlation_distance
+from msa_core.parts.distances import cmd_distance, correlation_distance
 
 FLOAT64 = {"rtol": 1e-10, "atol": 1e-12}  # sums of at most a few hundred products
 
@@ -92,6 +95,7 @@ def test_a_weight_of_zero_is_measured_and_leaves_no_trace():
     distance = covariance_distance(maps["audio"], maps["vision"])
     assert output.total == 2 * distance
     assert output.pairs["text", "audio"] == covariance_distance(maps["text"], maps["audio"])
+    assert not any(value.requires_grad for value in output.pairs.values())
     output.total.backward()
     assert maps["text"].grad is None
     assert not AlignmentLoss({("text", "audio"): 0.0}, "covariance", dims, 8).projections
@@ -109,6 +113,21 @@ def test_unequal_widths_need_a_projection():
     np.testing.assert_allclose(output.total.item(), np.sum(gap**2) / (4 * 4**2), rtol=1e-4)  # float32
     output.total.backward()
     assert loss.projections["text"].weight.grad.abs().sum() > 0
+
+
+def test_both_modalities_are_taken_to_the_common_width():
+    maps = {"text": features(1, width=6).float(), "audio": features(2, width=3).float()}
+    loss = AlignmentLoss(["text-audio"], feature_dims={"text": 6, "audio": 3}, common_width=5)
+    projected = (maps[name].numpy() @ loss.projections[name].weight.detach().numpy().T for name in maps)
+    gap = np.subtract(*(np.cov(x, rowvar=False) for x in projected))
+    np.testing.assert_allclose(loss(maps).total.item(), np.sum(gap**2) / (4 * 5**2), rtol=1e-4)  # float32
+
+
+def test_the_total_is_on_the_device_of_the_features_whatever_the_default_is():
+    maps = {"audio": features(1), "vision": features(2)}
+    with torch.device("meta"):
+        total = AlignmentLoss(["audio-vision"])(maps).total
+    torch.testing.assert_close(total, covariance_distance(*maps.values()))
 
 
 def test_half_precision_features_are_aligned_in_float32():
@@ -131,6 +150,7 @@ def test_half_precision_features_are_aligned_in_float32():
             ({("audio", "vision"): -0.1},),
             r"weight -0.1 for .* distance 'covariance_distance'.*: correlation_distance, cka_distance, cmd_dist",
         ),
+        (({"audio-vision": -0.1}, partial(cmd_distance)), r"unbounded distance functools\.partial"),
         (([("audio", "vision")], "covariance", None, 8), r"common_width without feature_dims"),
     ],
 )
@@ -139,9 +159,10 @@ def test_wrong_arguments_are_refused(arguments, message):
         AlignmentLoss(*arguments)
 
 
-def test_a_batch_of_one_is_refused():
-    with pytest.raises(ValueError, match=r"shape \(1, 4\), expected \(B, D\) with B at least 2"):
-        AlignmentLoss([("audio", "vision")])({"audio": features(samples=1), "vision": features(samples=1)})
+@pytest.mark.parametrize("shape", [(1, 4), (4,), (2, 3, 4)])
+def test_features_that_are_no_matrix_of_two_rows_are_refused(shape):
+    with pytest.raises(ValueError, match=rf"shape {re.escape(str(shape))}, expected \(B, D\) with B at least 2"):
+        AlignmentLoss([("audio", "vision")])({"audio": torch.zeros(shape), "vision": torch.zeros(shape)})
 
 
 def test_a_missing_modality_is_refused():
@@ -159,13 +180,16 @@ def test_a_pair_is_written_as_in_the_settings_or_as_a_tuple():
     assert AlignmentLoss({"audio-vision": 2.0})(maps) == AlignmentLoss({("audio", "vision"): 2.0})(maps)
 
 
-def test_samples_that_lack_a_modality_of_the_pair_are_left_out():
+@pytest.mark.parametrize(
+    ("audio", "vision", "rows"),
+    [
+        ([1, 0, 1, 1, 1, 1, 1], [1, 1, 0, 1, 1, 1, 1], [0, 3, 4, 5, 6]),
+        ([1, 1, 0, 0, 0, 1, 0], [1] * 5 + [0] * 2, [0, 1]),
+    ],
+)
+def test_samples_that_lack_a_modality_of_the_pair_are_left_out(audio, vision, rows):
     maps = {"audio": features(1), "vision": features(2)}
-    present = {
-        "audio": torch.tensor([1, 0, 1, 1, 1, 1, 1]).bool(),
-        "vision": torch.tensor([1, 1, 0, 1, 1, 1, 1]).bool(),
-    }
-    rows = [0, 3, 4, 5, 6]
+    present = {"audio": torch.tensor(audio).bool(), "vision": torch.tensor(vision).bool()}
     expected = covariance_distance(maps["audio"][rows], maps["vision"][rows])
     output = AlignmentLoss({"audio-vision": 3.0})(maps, present)
     torch.testing.assert_close(output.total, 3 * expected, **FLOAT64)

@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 import torch
 
-from msa_core.labels import EPS, FixedLabels, UnimodalLabelGenerator, running_average
+from msa_core.labels import FixedLabels, UnimodalLabelGenerator, running_average
 
 WIDTHS = {"multimodal": 6, "text": 5, "audio": 3, "vision": 4}
 BOUND = 3.0
+EPS = 1e-8  # of the Self-MM release
 
 
 class Recomputed:
@@ -88,6 +89,7 @@ def test_running_sums_give_what_recomputing_gives(exclude_zero, distance, seed):
         for index in np.array_split(rng.permutation(50), 4):
             step(ours, theirs, draw(rng, len(index)), index, epoch)
             agree(ours, theirs)
+    np.testing.assert_array_equal(ours.labels("multimodal", torch.arange(50)), labels)  # human labels, to the last bit
     moved = (ours.labels("text", torch.arange(50)).numpy() != labels).mean()
     assert moved > 0.9, "the comparison above compared labels that never moved"
 
@@ -163,6 +165,15 @@ def test_a_multimodal_distance_of_zero_gives_a_finite_label_within_the_bound(y):
     assert (label.abs() <= BOUND).all()
 
 
+def test_a_step_is_on_the_device_of_the_batch_whatever_the_default_is():
+    rng = np.random.default_rng(0)
+    ours, theirs = pair_of_generators(mosi_like_labels(rng, 20))
+    with torch.device("meta"):
+        for epoch in (1, 2):
+            step(ours, theirs, draw(rng, 20), rng.permutation(20), epoch)
+    agree(ours, theirs)
+
+
 def test_worked_by_hand():
     """Two samples on a line, all centres at +2 and -2."""
     generator = UnimodalLabelGenerator(2, {"multimodal": 1, "text": 1}, label_bound=3)
@@ -211,7 +222,7 @@ def maps(size, width=2):
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda g: g.update(maps(2), torch.tensor([1, 1]), 1), r"sample 1 twice in one batch"),
+        (lambda g: g.update(maps(3), torch.tensor([0, 1, 1]), 1), r"sample 1 twice in one batch"),
         (lambda g: g.initialise(torch.tensor([2, 2]), torch.zeros(2)), r"sample 2 twice in one batch"),
         (lambda g: g.update(maps(1), torch.tensor([4]), 1), r"got sample numbers 4\.\.4, expected 0\.\.3"),
         (lambda g: g.update(maps(1), torch.tensor([-1]), 1), r"got sample numbers -1\.\.-1, expected 0\.\.3"),
@@ -251,15 +262,16 @@ def test_wrong_arguments_are_refused(arguments, message):
 
 
 @pytest.mark.parametrize("y", [1.0, -1.0])
-def test_a_multimodal_distance_below_the_guard_keeps_its_sign(y):
-    """y' = y a_s / (2 a_m) with a_m = -1e-12 guarded to -1e-8: the label runs to the bound of the sign of -y a_s."""
+@pytest.mark.parametrize(("a_m", "sign"), [(-1e-12, -1), (0.0, 1), (1e-12, 1)])
+def test_a_multimodal_distance_below_the_guard_keeps_its_sign(y, a_m, sign):
+    """y' = y a_s / (2 a_m) with a_m guarded to +-1e-8: the label runs to the bound of the sign of y a_s / a_m."""
     generator = UnimodalLabelGenerator(1, {"multimodal": 1, "text": 1}, label_bound=3)
     generator.initialise(torch.tensor([0]), torch.tensor([y]))
-    a = {"multimodal": torch.tensor([-1e-12]), "text": torch.tensor([0.5])}
+    a = {"multimodal": torch.tensor([a_m]), "text": torch.tensor([0.5])}
     generator._relative_distance = lambda task, _: (a[task], torch.tensor(True))
     generator.update({task: torch.zeros(1, 1) for task in a}, torch.tensor([0]), 2)
-    # target -+3 (clamped), then 1/3 of the old label and 2/3 of the target
-    torch.testing.assert_close(generator.labels("text", torch.tensor([0])), torch.tensor([y / 3 - 2 * y]))
+    # target +-3 (clamped), then 1/3 of the old label and 2/3 of the target
+    torch.testing.assert_close(generator.labels("text", torch.tensor([0])), torch.tensor([y / 3 + sign * 2 * y]))
 
 
 def test_running_sums_do_not_drift_over_many_steps():
@@ -297,9 +309,15 @@ def test_a_cast_never_narrows_the_state(cast, dtype):
     assert ours.text_present.dtype == torch.bool
 
 
-def test_in_float64_the_labels_are_those_of_the_definition_to_the_last_digits():
+def test_a_move_that_casts_too_takes_all_the_state_along():
+    moved = generator_of_four().to("meta", torch.bfloat16)
+    assert {buffer.device.type for buffer in moved.buffers()} == {"meta"}
+
+
+@pytest.mark.parametrize("distance", ["l2", "squared"])
+def test_in_float64_the_labels_are_those_of_the_definition_to_the_last_digits(distance):
     rng = np.random.default_rng(0)
-    ours, theirs = pair_of_generators(mosi_like_labels(rng, 30))
+    ours, theirs = pair_of_generators(mosi_like_labels(rng, 30), distance=distance)
     ours.double()
     for epoch in range(1, 6):
         features = {task: x.astype(np.float64) for task, x in draw(rng, 30).items()}

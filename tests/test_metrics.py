@@ -1,12 +1,15 @@
-"""Oracle: cases worked by hand from thuiar/MMSA 2.2.1's definitions, every boundary once."""
+"""Oracles: scikit-learn on classes written out here; cases worked by hand from thuiar/MMSA 2.2.1's definitions."""
 
 import warnings
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from scipy.stats import pearsonr
+from sklearn.metrics import accuracy_score, f1_score
 
-from msa_core.metrics import METRICS, regression_metrics
+from msa_core.metrics import LOWER_IS_BETTER, METRICS, regression_metrics
 
 tiny_cases = pytest.mark.filterwarnings("ignore:constant", "ignore:every label")
 
@@ -72,10 +75,52 @@ def test_corr_is_scipys_and_names_are_the_schemes(scheme):
     assert values["corr"] == pytest.approx(pearsonr(pred, true).statistic, abs=1e-6)  # float32 inside "sims"
 
 
+def samples(*edges):
+    """Predictions and labels, (N, 2): any within the labels' range and beyond, and often one on an edge, exactly."""
+    value = st.sampled_from([sign * edge for edge in edges for sign in (1, -1)]) | st.floats(-4, 4, width=32)
+    return st.lists(st.tuples(value, value), min_size=1, max_size=30).map(lambda rows: np.array(rows).T)
+
+
+def expected_scores(pred, true):
+    return accuracy_score(true, pred), f1_score(true, pred, average="weighted", zero_division=0)
+
+
+@tiny_cases
+@given(samples(0.0, 0.5, 1.0, 1.5, 2.0, 2.5, 3.0))
+def test_mosi_accuracies_and_f1_are_scikit_learns(values):
+    pred, true = values
+    metrics = regression_metrics(pred, true, "mosi")
+    assert (metrics["acc2_has0"], metrics["f1_has0"]) == pytest.approx(expected_scores(pred >= 0, true >= 0))
+    if rows := np.flatnonzero(true).tolist():
+        expected = expected_scores(pred[rows] > 0, true[rows] > 0)
+        assert (metrics["acc2_non0"], metrics["f1_non0"]) == pytest.approx(expected)
+    for name, bound in (("acc5", 2), ("acc7", 3)):
+        classes = ([round(min(max(value, -bound), bound)) for value in each] for each in values.tolist())
+        assert metrics[name] == pytest.approx(accuracy_score(*classes))
+
+
+@tiny_cases
+@given(samples(0.0, 0.1, 0.7, 1.0, *map(np.float32, (0.1, 0.7))))
+def test_sims_accuracies_and_f1_are_scikit_learns(values):
+    pred, true = values
+    metrics = regression_metrics(pred, true, "sims")
+    assert (metrics["acc2"], metrics["f1"]) == pytest.approx(expected_scores(pred > 0, true > 0))
+    for name, edges in (("acc3", (-0.1, 0.1)), ("acc5", (-0.7, -0.1, 0.1, 0.7))):
+        classes = ([sum(value > np.float32(edge) for edge in edges) for value in each] for each in np.float32(values))
+        assert metrics[name] == pytest.approx(accuracy_score(*classes))
+
+
+@pytest.mark.parametrize("scheme", METRICS)
+def test_the_error_alone_falls_towards_perfect_predictions(scheme):
+    true = np.array([-1, -0.5, 0.5, 1])
+    perfect, opposed = regression_metrics(true, true, scheme), regression_metrics(-true, true, scheme)
+    assert {name for name in METRICS[scheme] if perfect[name] < opposed[name]} == set(LOWER_IS_BETTER)
+
+
 @tiny_cases
 def test_nothing_is_rounded():
-    assert metric("mae", [1 / 3], [0.0]) == pytest.approx(1 / 3, abs=1e-7)
-    assert metric("mae", [1 / 3], [0.0]) != round(1 / 3, 4)
+    for scheme in METRICS:
+        assert metric("mae", [1.0, 1.0, 0.0], [0.0, 0.0, 0.0], scheme) == 2 / 3  # in float64, not float32
 
 
 @pytest.mark.parametrize("scheme", METRICS)
@@ -94,6 +139,13 @@ def test_all_zero_labels_give_nan_and_a_warning():
     assert np.isnan(values["acc2_non0"])
     assert np.isnan(values["f1_non0"])
     assert values["acc2_has0"] == 0.5
+
+
+@pytest.mark.parametrize(("scheme", "warnings_expected"), [("mosi", 2), ("sims", 1)])
+def test_a_warning_points_to_the_caller(scheme, warnings_expected):
+    with pytest.warns(UserWarning) as caught:
+        regression_metrics([0.5, -0.5], [0, 0], scheme)
+    assert [warning.filename for warning in caught] == [__file__] * warnings_expected
 
 
 def test_a_normal_case_warns_of_nothing():

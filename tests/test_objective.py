@@ -61,8 +61,9 @@ def test_a_models_own_losses_are_added_and_shown():
     assert terms["difference"] == 0.25 and terms["reconstruction"] == 0.5
 
 
-def test_a_unimodal_mean_is_over_the_samples_that_have_the_modality():
-    rows = np.array([True, False, True, True, False])
+@pytest.mark.parametrize("rows", [[1, 0, 1, 1, 0], [0, 0, 0, 1, 0]])
+def test_a_unimodal_mean_is_over_the_samples_that_have_the_modality(rows):
+    rows = np.array(rows, dtype=bool)
     present = {"text": torch.from_numpy(rows)}
     terms = MultiTaskLoss()(output()._replace(present=present), tensors(LABELS))
     weighted = np.tanh(np.abs(LABELS["text"] - Y)) * np.abs(PREDICTIONS["text"] - LABELS["text"])

@@ -13,6 +13,7 @@ from msa_core.parts.distances import (
     cka_distance,
     cmd_distance,
     correlation_distance,
+    correlation_matrix,
     mean_and_covariance_distance,
 )
 
@@ -43,6 +44,12 @@ def test_correlation_distance_against_numpy():
     np.testing.assert_allclose(correlation_distance(x, z, eps=0), expected, rtol=1e-12)
 
 
+def test_correlation_matrix_against_numpy():
+    x = features(1).numpy()
+    correlations = correlation_matrix(torch.from_numpy(np.cov(x, rowvar=False)))
+    np.testing.assert_allclose(correlations, np.corrcoef(x, rowvar=False), rtol=1e-6)  # 1e-8 on variances of about 1
+
+
 def test_cka_distance_against_centred_gram_matrices():
     """Kornblith et al. 2019 by HSIC: trace(K H L H), H = 1 - 11'/B, on features of unequal widths."""
     x, z = features(1, samples=9, width=4).numpy(), features(2, samples=9, width=6).numpy()
@@ -52,15 +59,15 @@ def test_cka_distance_against_centred_gram_matrices():
     np.testing.assert_allclose(cka_distance(torch.from_numpy(x), torch.from_numpy(z)), expected, rtol=1e-12)
 
 
-@pytest.mark.parametrize("moments", [1, 2, 5])
-def test_cmd_distance_against_scipy(moments):
+@pytest.mark.parametrize(("arguments", "moments"), [((1,), 1), ((2,), 2), ((), 5)])
+def test_cmd_distance_against_scipy(arguments, moments):
     """Zellinger et al. 2017, on tanh's own interval [-1, 1], each term over (b - a)^k; ours is over sqrt(D) too."""
     x, z = features(1), features(2)
     u, v = np.tanh(x.numpy()), np.tanh(z.numpy())
     expected = np.linalg.norm(u.mean(0) - v.mean(0)) / 2
     for k in range(2, moments + 1):
         expected += np.linalg.norm(scipy.stats.moment(u, k, axis=0) - scipy.stats.moment(v, k, axis=0)) / 2**k
-    np.testing.assert_allclose(cmd_distance(x, z, moments), expected / np.sqrt(x.shape[1]), rtol=1e-12)
+    np.testing.assert_allclose(cmd_distance(x, z, *arguments), expected / np.sqrt(x.shape[1]), rtol=1e-12)
 
 
 def test_mean_and_covariance_distance_against_numpy():
