@@ -27,6 +27,11 @@ def test_the_rule(low, high, smallest, p_holm, expected):
     assert claims_rule.verdict(low, high, smallest, p_holm) == expected
 
 
+def test_without_a_smallest_gain_only_what_is_below_zero_is_denied():
+    assert claims_rule.verdict(-0.02, 0.02) == "cannot tell"
+    assert claims_rule.verdict(-0.02, -0.01) == "not supported"
+
+
 def test_a_row_has_the_verdict_of_its_interval_and_of_holms_p():
     gain = Interval(estimate=0.2, low=0.1, high=0.3, p=0.001)
     claim = Claim(3, "it helps", "D", gain, "u", smallest=0.05, n_seeds=5, n_samples=60, p_holm=0.01, note="n")

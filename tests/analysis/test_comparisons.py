@@ -187,6 +187,8 @@ def test_the_draws_are_those_of_the_seed():
     assert other.low != interval.low
     assert comparisons.mean_interval(values, seed=1) == other
     assert comparisons.mean_interval(values, draws=500).low != interval.low
+    np.testing.assert_array_equal(comparisons.resamples(30) @ values.T / 30, of_samples)
+    assert comparisons.crossed_interval(values.mean(axis=1), of_samples, 30) == interval
 
 
 def test_a_comparison_draws_as_a_mean_does():
@@ -229,3 +231,46 @@ def test_data_sets_keep_their_order_and_have_the_metrics_of_their_scheme():
 def test_a_corrected_p_is_at_most_one():
     assert comparisons.holm([0.6, 0.7]).tolist() == [1.0, 1.0]
     assert comparisons.holm([1, 0]).tolist() == [1.0, 0.0]
+
+
+def test_values_without_any_spread_leave_no_doubt():
+    interval = comparisons.seed_interval([0.25, 0.25, 0.25])
+    assert (interval.low, interval.high, interval.p) == (0.25, 0.25, 0.0)
+
+
+def test_the_spread_of_two_seeds_is_that_of_the_test_set_itself():
+    rng = np.random.default_rng(5)
+    true = rng.uniform(-3, 3, 12)
+    runs = {(v, s): true + rng.normal(0, 1, 12) for v in ("paper", "v") for s in (1, 2)}
+    row = comparisons.compare(frame(runs, true)).set_index("metric").loc["mae"]
+    first, second = (np.abs(runs["v", s] - true).mean() - np.abs(runs["paper", s] - true).mean() for s in (1, 2))
+    assert row["sd_seeds"] == pytest.approx(abs(first - second) / np.sqrt(2))
+
+
+def test_correlations_are_exact_far_from_zero():
+    """Predictions and labels that are offset by 1e6, each seed another way: numpy's correlation to 1e-6."""
+    rng = np.random.default_rng(6)
+    true, noise = rng.normal(0, 1, 50), rng.normal(0, 1, (2, 50))
+    pred = true + noise + np.array([[1e6], [-1e6]])
+    weights = comparisons.resamples(50, draws=5)
+    corr = comparisons._metrics(weights, pred, true + 1e6, "mosi")["corr"]
+    for counts, row in zip(weights.astype(int), corr, strict=True):
+        drawn = np.repeat(np.arange(50), counts)
+        expected = [np.corrcoef((true + noise)[seed, drawn], true[drawn])[0, 1] for seed in (0, 1)]
+        assert row == pytest.approx(expected, abs=1e-6)
+
+
+@pytest.mark.parametrize("value", [0.1, 0.3, 1 / 3, 0.7, -2.1])
+@pytest.mark.parametrize("number", [3, 7, 50])
+def test_constant_predictions_have_no_correlation_however_they_are_rounded(value, number):
+    """Beside another seed that is not constant, and whose values are 1 apart at most."""
+    true = np.linspace(-3, 3, number)
+    pred = np.stack([np.full(number, value), np.linspace(0, 1, number)])
+    corr = comparisons._metrics(comparisons.resamples(number, draws=20), pred, true, "mosi")["corr"]
+    assert np.isnan(corr[:, 0]).all()
+    assert np.nanmin(corr[:, 1]) == pytest.approx(1)
+
+
+def test_sims_is_measured_in_float32_as_mmsa_does():
+    mae = comparisons._metrics(np.ones((1, 2)), np.array([[0.1, 0.3]]), np.zeros(2), "sims")["mae"].item()
+    assert mae == pytest.approx((float(np.float32(0.1)) + float(np.float32(0.3))) / 2, rel=1e-12)
