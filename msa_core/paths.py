@@ -10,6 +10,7 @@ ROOT = Path(__file__).resolve().parent.parent
 CONFIG = ROOT / "config"
 RUNS = ROOT / "results" / "runs"
 TABLES = ROOT / "results" / "tables"
+DIFFERENCES = ROOT / "results" / "differences.txt"  # from the tables and figures that were there
 FIGURES = ROOT / "figures"
 STYLE = FIGURES / "style.mplstyle"
 

@@ -86,11 +86,7 @@ def arithmetic() -> dict[str, Any]:
     """
     return {
         "cpu_capability": torch.backends.cpu.get_cpu_capability(),
-        "float32_products": "oneDNN"
-        if products_by_onednn()
-        else "MKL"
-        if torch.backends.mkl.is_available()
-        else "torch",
+        "float32_products": "oneDNN" if products_by_onednn() else "MKL",
         **{name: os.environ[name] for name in CODE_PATHS if name in os.environ},
     }
 

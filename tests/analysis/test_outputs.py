@@ -1,6 +1,9 @@
 """What is written, and that nothing is where nothing is to be saved."""
 
+import re
+
 import matplotlib.pyplot as plt
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -43,3 +46,72 @@ def test_the_same_figure_gives_the_same_bytes(tmp_path):
     plt.close(figure)
     for ending in ("png", "svg"):
         assert (tmp_path / f"first.{ending}").read_bytes() == (tmp_path / f"second.{ending}").read_bytes()
+
+
+NUMBERS = pd.DataFrame({"variant": ["a", "b"], "mean": [0.5, 2.0], "p": [np.nan, 0.3], "n": [5, 5]})
+
+
+def with_one(name, row, value):
+    changed = NUMBERS.copy()
+    changed.loc[row, name] = value
+    return changed
+
+
+@pytest.mark.parametrize(
+    ("new", "expected"),
+    [
+        (NUMBERS, ""),
+        (with_one("mean", 0, 0.5 + 1.9e-6), ""),  # of the column's largest value, 2
+        (with_one("mean", 0, 0.5 + 2.1e-6), r"mean in row 0 is 0\.5000021, was 0\.5 \(1\.1e-06 of"),
+        (with_one("mean", 1, 1.0), r"mean in row 1 is 1\.0, was 2\.0 \(50% of the column's largest value\)"),
+        (with_one("p", 0, 0.1), r"p in row 0 is 0\.1, was nan"),
+        (with_one("p", 1, np.nan), r"p in row 1 is nan, was 0\.3"),
+        (with_one("p", 1, np.inf), r"p in row 1 is inf, was 0\.3"),
+        (with_one("variant", 1, "c"), r"variant in row 1 is 'c', was 'b'"),
+        (NUMBERS[["variant", "mean"]], r"2 rows of \['variant', 'mean'\], were 2 rows of"),
+        (NUMBERS.iloc[:1], r"1 rows of .*, were 2 rows of"),
+    ],
+)
+def test_what_differs_is_named_with_the_largest_difference(new, expected):
+    assert re.fullmatch(f"{expected}.*" if expected else "", outputs.difference(NUMBERS, new))
+
+
+def test_a_table_whose_numbers_agree_is_left_as_it_is(tmp_path, monkeypatch):
+    monkeypatch.setattr("msa_core.paths.DIFFERENCES", tmp_path / "differences.txt")
+    outputs.write_table(NUMBERS, "| a | 0.50 |\n", tmp_path / "t", "a & 0.50")
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    close = with_one("mean", 0, 0.5 + 1e-9)
+    outputs.write_table(close, "| a | 0.51 |\n", tmp_path / "t", "a & 0.51")  # a digit that is rounded otherwise
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+    outputs.write_table(close, "| A | 0.51 |\n", tmp_path / "t", "A & 0.51")  # another heading
+    assert (tmp_path / "t.md").read_text() == "| A | 0.51 |\n"
+    assert (tmp_path / "t.csv").read_bytes() == before["t.csv"]
+
+    outputs.write_table(with_one("mean", 0, 0.6), "| a | 0.60 |\n", tmp_path / "t", "a & 0.60")
+    assert pd.read_csv(tmp_path / "t.csv")["mean"][0] == 0.6
+    assert (tmp_path / "t.md").read_text() == "| a | 0.60 |\n"
+    (line,) = (tmp_path / "differences.txt").read_text().splitlines()
+    assert "t.csv: mean in row 0 is 0.6, was 0.5 (5% of the column's largest value)" in line
+
+
+def test_rows_and_pictures_that_agree_are_left_as_they_are(tmp_path, monkeypatch):
+    monkeypatch.setattr("msa_core.paths.DIFFERENCES", tmp_path / "differences.txt")
+    output = Outputs(str(tmp_path), str(tmp_path), True)
+
+    def write(change):
+        figure, axes = plt.subplots()
+        axes.plot([0, 1], [0, 1 + change], "o")
+        axes.set_ylim(-1, 2)
+        output.figure(figure, "p")
+        plt.close(figure)
+        output.rows(NUMBERS.assign(mean=NUMBERS["mean"] + change), "rows")
+        return {path.name: path.read_bytes() for path in tmp_path.glob("[pr]*")}
+
+    first = write(0)
+    assert set(first) == {"p.png", "p.svg", "rows.parquet"}
+    assert write(1e-9) == first
+    assert not (tmp_path / "differences.txt").exists()
+    changed = write(0.05)
+    assert all(changed[name] != content for name, content in first.items())
+    lines = (tmp_path / "differences.txt").read_text().splitlines()
+    assert [line.split(": ")[0].rpartition("/")[2] for line in lines] == ["p.png", "rows.parquet"]
