@@ -101,7 +101,8 @@ def difference(old: pd.DataFrame, new: pd.DataFrame) -> str:
     words = ""
     for name in new:
         if not all(pd.api.types.is_numeric_dtype(frame[name]) for frame in (old, new)):
-            unequal = (old[name].astype(str) != new[name].astype(str)).to_numpy()
+            texts = (frame[name].astype(object).where(frame[name].notna(), "") for frame in (old, new))
+            unequal = np.not_equal(*(text.astype(str).to_numpy() for text in texts))
             if unequal.any():
                 row = int(unequal.argmax())
                 return f"{name} in row {row} is {new[name][row]!r}, was {old[name][row]!r}"

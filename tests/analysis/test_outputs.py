@@ -48,7 +48,7 @@ def test_the_same_figure_gives_the_same_bytes(tmp_path):
         assert (tmp_path / f"first.{ending}").read_bytes() == (tmp_path / f"second.{ending}").read_bytes()
 
 
-NUMBERS = pd.DataFrame({"variant": ["a", "b"], "mean": [0.5, 2.0], "p": [np.nan, 0.3], "n": [5, 5]})
+NUMBERS = pd.DataFrame({"variant": ["a", "b"], "mean": [0.5, 2.0], "p": [np.nan, 0.3], "note": [np.nan, "b"]})
 
 
 def with_one(name, row, value):
@@ -67,6 +67,7 @@ def with_one(name, row, value):
         (with_one("p", 0, 0.1), r"p in row 0 is 0\.1, was nan"),
         (with_one("p", 1, np.nan), r"p in row 1 is nan, was 0\.3"),
         (with_one("p", 1, np.inf), r"p in row 1 is inf, was 0\.3"),
+        (with_one("note", 0, "c"), r"note in row 0 is 'c', was nan"),
         (with_one("variant", 1, "c"), r"variant in row 1 is 'c', was 'b'"),
         (NUMBERS[["variant", "mean"]], r"2 rows of \['variant', 'mean'\], were 2 rows of"),
         (NUMBERS.iloc[:1], r"1 rows of .*, were 2 rows of"),
