@@ -123,6 +123,13 @@ def test_both_modalities_are_taken_to_the_common_width():
     np.testing.assert_allclose(loss(maps).total.item(), np.sum(gap**2) / (4 * 5**2), rtol=1e-4)  # float32
 
 
+def test_the_learned_maps_come_in_one_order_so_that_a_seed_draws_the_same_ones():
+    pairs = ["f-e", "d-c", "b-a"]
+    assert list(AlignmentLoss(pairs, feature_dims=dict.fromkeys("abcdef", 4), common_width=3).projections) == [
+        *"abcdef"
+    ]
+
+
 def test_the_total_is_on_the_device_of_the_features_whatever_the_default_is():
     maps = {"audio": features(1), "vision": features(2)}
     with torch.device("meta"):
@@ -207,14 +214,16 @@ def test_a_pair_that_fewer_than_two_samples_have_is_left_out():
 def test_gather_makes_the_covariances_those_of_the_whole_batch():
     """Two processes with half the batch each: the hook hands each the other's half, with no gradient for it."""
     maps = {"audio": features(1, 8), "vision": features(2, 8)}
-    expected = AlignmentLoss(["audio-vision"])(maps).total
+    present = {"vision": torch.arange(8) != 6}
+    expected = AlignmentLoss(["audio-vision"])(maps, present).total
 
     def with_the_other_half(x):
-        whole = next(each for each in maps.values() if torch.equal(each[:4], x.detach()))
+        whole = next(each for each in (*maps.values(), *present.values()) if torch.equal(each[:4], x.detach()))
         return torch.cat([x, whole[4:]])
 
     halves = {name: x[:4].clone().requires_grad_() for name, x in maps.items()}
-    total = AlignmentLoss(["audio-vision"], gather=with_the_other_half)(halves).total
+    half_present = {"vision": present["vision"][:4]}
+    total = AlignmentLoss(["audio-vision"], gather=with_the_other_half)(halves, half_present).total
     torch.testing.assert_close(total, expected, **FLOAT64)
     total.backward()
     assert halves["audio"].grad.abs().sum() > 0

@@ -236,6 +236,7 @@ def maps(size, width=2):
             r"got None for features of 'text'",
         ),
         (lambda g: g.initialise(torch.tensor([3]), torch.tensor([1.5])), r"label 1.5 for sample 3, .* within ±1"),
+        (lambda g: g.initialise(torch.tensor([3]), torch.tensor([-1.5])), r"label -1.5 for sample 3, .* within ±1"),
         (lambda g: g.initialise(torch.tensor([3]), torch.tensor([torch.nan])), r"label nan for sample 3"),
         (lambda g: g.labels("audio", torch.tensor([0])), r"got task 'audio', expected one of \['multimodal', 'text'\]"),
     ],
@@ -245,6 +246,13 @@ def test_bad_input_is_refused_and_nothing_is_lost(call, message):
     before = {name: value.clone() for name, value in generator.state_dict().items()}
     with pytest.raises(ValueError, match=message):
         call(generator)
+    assert all(torch.equal(value, before[name]) for name, value in generator.state_dict().items())
+
+
+def test_a_batch_of_no_samples_changes_nothing():
+    generator = generator_of_four()
+    before = {name: value.clone() for name, value in generator.state_dict().items()}
+    generator.update(maps(0), torch.arange(0), 2)
     assert all(torch.equal(value, before[name]) for name, value in generator.state_dict().items())
 
 

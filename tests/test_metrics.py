@@ -162,6 +162,7 @@ def test_a_normal_case_warns_of_nothing():
         (([], [], "mosi"), r"N at least 1"),
         (([[1.0]], [[1.0]], "mosi"), r"got shapes \(1, 1\)"),
         (([np.nan], [1.0], "mosi"), r"not finite"),
+        (([1.0], [np.inf], "sims"), r"not finite"),
     ],
 )
 def test_bad_input_is_refused(arguments, message):

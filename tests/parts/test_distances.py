@@ -118,6 +118,12 @@ def test_distances_are_zero_on_equal_symmetric_and_not_negative(distance):
     assert DISTANCES[distance](x, z) > 0
 
 
+@pytest.mark.parametrize("distance", sorted(set(DISTANCES) - {"cka"}))
+def test_unequal_widths_are_refused_also_where_they_would_broadcast(distance):
+    with pytest.raises(ValueError, match="widths 4 and 1"):
+        DISTANCES[distance](features(1), features(2, width=1))
+
+
 RANGES = {"correlation": 1, "cka": 1, "cmd": 2.5}
 
 
