@@ -17,8 +17,9 @@ import pandas as pd
 from msa_core import paths, run
 from msa_core.config import grid, resolve
 
-# Of a column's largest value. Between AVX-512 and AVX2 or SSE 4e-10 and 7e-10 were measured after 20 epochs; a difference
-# grows by about half in an epoch, so that longer runs need a margin. A change of the code moves numbers by far more.
+# Of a column's largest value. Between AVX-512 and AVX2, 4e-10 was measured after 20 epochs, against SSE 7e-10. A
+# difference grows by about half in an epoch, so that longer runs need a margin. A change of the code moves numbers by
+# far more.
 TOLERANCE = 1e-7
 
 
