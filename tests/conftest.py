@@ -43,7 +43,8 @@ def checkout(tmp_path_factory):
     for part in ("msa_core", "config", "workflow", "notebooks", "figures", "reference"):
         ignored = shutil.ignore_patterns("__pycache__", "*.png", "*.svg")
         shutil.copytree(ROOT / part, folder / part, ignore=ignored)
-    shutil.copytree(ROOT / "results" / "benchmarks", folder / "results" / "benchmarks")
+    for part in ("benchmarks", "records"):
+        shutil.copytree(ROOT / "results" / part, folder / "results" / part, ignore=shutil.ignore_patterns("parts"))
     return folder
 
 

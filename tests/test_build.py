@@ -14,7 +14,10 @@ from msa_core.labels import FixedLabels, UnimodalLabelGenerator
 from msa_core.model import MSAModel
 from msa_core.parts import distances
 
-PLANTED = {"dataset.planted": {"num_train": 12, "num_valid": 4, "num_test": 4}}
+PLANTED = {
+    "dataset.planted": {"num_train": 12, "num_valid": 4, "num_test": 4},
+    "training.precision": "float32",
+}
 
 
 @pytest.fixture(scope="module")

@@ -94,6 +94,7 @@ def test_a_run_trains_all_but_the_text_encoder(encoder, tmp_path):
         "training.max_epochs": 2,
         "text.encoder": encoder,
         "text.frozen": True,
+        "training.average": False,
     }
     result = run.train(resolve("planted", overrides=changes), tmp_path / "seed-1111")
     assert {"text", "audio", "vision", "multimodal"} == set(result.metrics["test"])

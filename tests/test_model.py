@@ -15,7 +15,7 @@ def train():
 
 
 def model_of(train, **overrides):
-    return build.model(resolve("planted", overrides=overrides), train)
+    return build.model(resolve("planted", overrides={"training.precision": "float32"} | overrides), train)
 
 
 def without(features, *modalities):

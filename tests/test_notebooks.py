@@ -168,6 +168,7 @@ def test_results_ablations_and_claims_notebooks(small_checkout, small_grid, tiny
         *(f"small-ablations.{ending}" for ending in ("csv", "md", "tex")),
         *(f"small-runs.{ending}" for ending in ("csv", "md")),
         "small-errors.parquet",
+        "small-history.parquet",
     }
     assert {path.name for path in (tmp_path / "3" / "f").iterdir()} == {"small-ablations.png", "small-ablations.svg"}
     table = pd.read_csv(tmp_path / "3" / "t" / "small-ablations.csv").query("metric == 'mae'").set_index("variant")

@@ -19,6 +19,7 @@ SMALL = {
     "dataset.planted": {"num_train": 40, "num_valid": 20, "num_test": 20},
     "training.max_epochs": 3,
     "training.state_every": 0,
+    "training.average": False,
 }
 FILES = {
     "config.yaml",
@@ -139,6 +140,17 @@ def test_two_processes_never_share_a_run(tmp_path):
     with FileLock(tmp_path / ".seed-1.lock"), pytest.raises(RuntimeError, match=r"another process is at this run"):
         run.train(settings(seed=1), folder)
     assert not folder.exists()
+
+
+def test_averaged_weights_are_reported_beside_the_plain_ones(finished, tmp_path):
+    result = run.train(settings(**{"training.average": True}), tmp_path / "seed-1111")
+    for split, tasks in result.metrics.items():
+        rows = result.predictions[result.predictions["split"] == split]
+        again = regression_metrics(rows["multimodal_averaged"], rows["label"], "mosi")
+        assert tasks.pop("multimodal_averaged") == pytest.approx(again, abs=1e-6)
+    assert result.metrics == finished[1].metrics
+    best = result.history["valid_averaged_mae"].argmin() + 1
+    assert result.provenance["best_epoch_averaged"] == best
 
 
 def test_each_split_is_predicted_once(tmp_path, monkeypatch):
@@ -278,7 +290,9 @@ def test_a_pair_that_the_data_lack_is_refused(tmp_path, real_data):
 def test_real_frames_train_through_the_lstms_without_a_text_encoder(tmp_path, real_data, monkeypatch):
     monkeypatch.setattr(build, "load_text_encoder", lambda *_, **__: pytest.fail("a text encoder was built"))
     config = resolve(
-        "mmmo_audio_vision", features=str(real_data("mmmo_audio_vision")), overrides={"training.max_epochs": 3}
+        "mmmo_audio_vision",
+        features=str(real_data("mmmo_audio_vision")),
+        overrides={"training.max_epochs": 3, "training.average": False},
     )
     result = run.train(config, tmp_path / "seed-1111")
     assert set(result.metrics["test"]) == {"multimodal", "audio", "vision"}

@@ -32,7 +32,11 @@ def config(**changes):
 def parts(train, **overrides):
     torch.manual_seed(0)
     return build.parts(
-        resolve("planted", overrides={"objective.alignment.pairs": {"audio-vision": 1}} | overrides), train
+        resolve(
+            "planted",
+            overrides={"objective.alignment.pairs": {"audio-vision": 1}, "training.precision": "float32"} | overrides,
+        ),
+        train,
     )
 
 

@@ -21,6 +21,7 @@ RULES = (
     "label_trajectories_planted",
     "shared_and_private_planted",
     "efficiency",
+    "same_numbers",
     "report",
 )
 ANALYSES = dict.fromkeys(RULES, 1)
@@ -79,7 +80,7 @@ def study(small_checkout):
     file.write_text(yaml.safe_dump(yaml.safe_load(file.read_text()) | {"grids": {"small": runs, "real": real}}))
     file = folder / "config" / "variants.yaml"
     variants = yaml.safe_load(file.read_text())
-    variants["no_label_generation"]["training.groups.audio.learning_rate"] = 1e30
+    variants["no_label_generation"]["training.groups.audio.learning_rate"] = 1e300
     file.write_text(yaml.safe_dump(variants))
     for name in ("Makefile", "requirements.lock", "pyproject.toml"):
         shutil.copy(paths.ROOT / name, folder)

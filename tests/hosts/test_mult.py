@@ -12,7 +12,10 @@ from msa_core.data import planted_features
 from msa_core.encoders import load_text_encoder, load_tokenizer
 from msa_core.hosts.mult import CrossModalLayer, CrossModalTransformer, positions
 
-SMALL = {"model": {"kind": "mult", "width": 6, "heads": 2, "layers": 1, "kernel": 3}}
+SMALL = {
+    "model": {"kind": "mult", "width": 6, "heads": 2, "layers": 1, "kernel": 3},
+    "training.precision": "float32",
+}
 
 
 @pytest.fixture(scope="module")

@@ -1,5 +1,6 @@
 """One function per figure: frames in, `matplotlib.figure.Figure` out, no file access but the style sheet."""
 
+from msa_core.analysis.plots.arithmetic import mae_by_arithmetic, step_differences
 from msa_core.analysis.plots.data import label_histograms, unimodal_against_multimodal
 from msa_core.analysis.plots.encodings import alignment_distances, covariances, r2_dots, spectra
 from msa_core.analysis.plots.labels import (
@@ -24,8 +25,10 @@ __all__ = [
     "label_paths",
     "label_trajectories",
     "loss_terms",
+    "mae_by_arithmetic",
     "main_comparison",
     "r2_dots",
     "spectra",
+    "step_differences",
     "unimodal_against_multimodal",
 ]

@@ -1,0 +1,54 @@
+"""Figures of what rounding does to a run."""
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from msa_core.analysis.plots.style import WIDTH, legend_below, panels
+
+MARKERS = "osD^"
+
+
+def step_differences(differences: pd.DataFrame) -> Figure:
+    """How far two arithmetics are apart, step by step; a panel a precision, a colour a variant, a line an arithmetic.
+
+    Args:
+        differences: as `variance.step_differences` gives it; a difference of exactly 0 is left out.
+    """
+    precisions = list(dict.fromkeys(differences["precision"]))
+    variants = list(dict.fromkeys(differences["variant"]))
+    figure, axes = panels(len(precisions), height=3.6, sharey=True)
+    for axis, precision in zip(axes, precisions, strict=True):
+        of_precision = differences[differences["precision"] == precision]
+        for (variant, _), line in of_precision.groupby(["variant", "arithmetic"], sort=False):
+            shown = line["difference"].replace(0, np.nan)
+            axis.semilogy(
+                line["step"], shown, color=f"C{variants.index(variant)}", alpha=0.8, linewidth=0.8, label=variant
+            )
+        axis.set(title=precision, xlabel="training step")
+    axes[0].set_ylabel("relative difference of the training loss")
+    legend_below(figure, axes[0])
+    return figure
+
+
+def mae_by_arithmetic(runs: pd.DataFrame) -> Figure:
+    """Test MAE of each seed under each arithmetic; a panel a variant.
+
+    Args:
+        runs: variant, seed, arithmetic, test_mae.
+    """
+    variants = list(dict.fromkeys(runs["variant"]))
+    arithmetics = list(dict.fromkeys(runs["arithmetic"]))
+    figure, axes = plt.subplots(1, len(variants), figsize=(WIDTH, 3.4), sharey=True, squeeze=False)
+    for axis, variant in zip(axes[0], variants, strict=True):
+        table = runs[runs["variant"] == variant].pivot(index="seed", columns="arithmetic", values="test_mae")
+        places = np.arange(len(table))
+        axis.vlines(places, table.min(axis="columns"), table.max(axis="columns"), color="0.8", linewidth=3, zorder=1)
+        for number, arithmetic in enumerate(arithmetics):
+            axis.scatter(places, table[arithmetic], s=22, marker=MARKERS[number], color=f"C{number}", label=arithmetic)
+        axis.set_xticks(places, table.index.astype(str), rotation=90)
+        axis.set(title=variant, xlabel="seed")
+    axes[0, 0].set_ylabel("test MAE (label units)")
+    legend_below(figure, axes[0, 0])
+    return figure

@@ -1,0 +1,120 @@
+"""How much of the spread over seeds is rounding? The same runs under several arithmetics of one machine.
+
+python workflow/arithmetics.py --variants paper no_alignment --seeds 1111 1112    # test MAE of each run
+python workflow/arithmetics.py --steps 190 --precisions float32 float64           # the loss of each step
+
+An arithmetic is a set of environment variables that torch reads when it is loaded, so that each has processes of its
+own; every run has one thread. Writes a row a run (or a step) to results/records/arithmetic; what is there is kept and
+not run again.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+
+import pandas as pd
+from accelerate.utils import set_seed
+
+from msa_core import build, paths
+from msa_core.config import RunConfig, resolve
+from msa_core.training import TrainingLoop, fit, predict
+
+FOLDER = paths.ROOT / "results" / "records" / "arithmetic"
+ARITHMETICS = {
+    "default": {},
+    "AVX2": {"MKL_ENABLE_INSTRUCTIONS": "AVX2", "ATEN_CPU_CAPABILITY": "avx2", "ONEDNN_MAX_CPU_ISA": "AVX2"},
+    "compatible": {"MKL_CBWR": "COMPATIBLE", "ATEN_CPU_CAPABILITY": "avx512"},
+    "compatible, AVX2": {"MKL_CBWR": "COMPATIBLE", "ATEN_CPU_CAPABILITY": "avx2", "ONEDNN_MAX_CPU_ISA": "AVX2"},
+}
+
+
+def settings(variant: str, seed: int, precision: str) -> RunConfig:
+    """The planted preset in one precision."""
+    return resolve("planted", variant, seed, overrides={"training.precision": precision})
+
+
+def run_rows(config: RunConfig) -> list[dict]:
+    """Train one run: its test MAE, best epoch and the variance of its errors over test samples."""
+    data = build.dataset(config)
+    set_seed(config.seed)
+    parts = build.parts(config, data["train"])
+    set_seed(config.seed)
+    fitted = fit(parts, data["train"], data["valid"], config.training, config.dataset.metrics, config.seed)
+    errors = abs(predict(parts.model, data["test"])["multimodal"] - data["test"].labels.numpy())
+    mae, variance = float(errors.mean()), float(errors.var(ddof=1))
+    return [{"test_mae": mae, "error_variance": variance, "samples": len(errors), "best_epoch": fitted.best_epoch}]
+
+
+def step_rows(config: RunConfig, steps: int) -> list[dict]:
+    """Train so many steps: the loss of each."""
+    train = build.dataset(config)["train"]
+    set_seed(config.seed)
+    loop = TrainingLoop(build.parts(config, train), train, config.training, config.seed)
+    losses: list[float] = []
+    epoch = 0
+    while len(losses) < steps:
+        epoch += 1
+        losses += [terms["total"].item() for _, terms in loop.steps(epoch)]
+    return [{"step": step, "loss": loss} for step, loss in enumerate(losses[:steps], start=1)]
+
+
+def in_a_process(arithmetic: str, variant: str, seed: int, precision: str, steps: int) -> None:
+    """One run (or its first steps) in a process of its own; its rows as a file."""
+    name = f"{'steps' if steps else 'runs'}-{precision}-{variant}-{seed}-{arithmetic.replace(', ', '-')}"
+    file = FOLDER / "parts" / f"{name}.json"
+    if file.is_file():
+        return
+    command = [sys.executable, __file__, "--one", variant, str(seed), precision, "--steps", str(steps)]
+    environment = os.environ | ARITHMETICS[arithmetic] | {"OMP_NUM_THREADS": "1"}
+    process = subprocess.run(command, env=environment, capture_output=True, text=True)
+    if process.returncode:
+        sys.exit(f"{name}: {process.stderr[-2000:]}")
+    names = {"variant": variant, "seed": seed, "precision": precision, "arithmetic": arithmetic}
+    rows = [names | row for row in json.loads(process.stdout.splitlines()[-1])]
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(json.dumps(rows))
+    print(name, rows[-1], flush=True)
+
+
+def collect(what: str) -> None:
+    """All finished rows of one kind as one parquet file."""
+    files = sorted((FOLDER / "parts").glob(f"{what}-*.json"))
+    rows = [row for file in files for row in json.loads(file.read_text())]
+    if rows:
+        order = ["precision", "variant", "seed", "arithmetic"] + (["step"] if what == "steps" else [])
+        frame = pd.DataFrame(rows).sort_values(order, kind="stable", ignore_index=True)
+        frame.to_parquet(FOLDER / f"{what}.parquet", index=False)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--variants", nargs="+", default=["paper"])
+    parser.add_argument("--seeds", nargs="+", type=int, default=[1111])
+    parser.add_argument("--precisions", nargs="+", default=["float32"])
+    parser.add_argument("--arithmetics", nargs="+", default=list(ARITHMETICS))
+    parser.add_argument("--steps", type=int, default=0, help="0: whole runs")
+    parser.add_argument("--processes", type=int, default=2)
+    parser.add_argument("--one", nargs=3, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.one:
+        variant, seed, precision = options.one
+        config = settings(variant, int(seed), precision)
+        print(json.dumps(step_rows(config, options.steps) if options.steps else run_rows(config)))
+        return
+    jobs = [
+        (arithmetic, variant, seed, precision, options.steps)
+        for seed in options.seeds
+        for precision in options.precisions
+        for variant in options.variants
+        for arithmetic in options.arithmetics
+    ]
+    with ThreadPoolExecutor(options.processes) as pool:
+        list(pool.map(lambda job: in_a_process(*job), jobs))
+    collect("steps" if options.steps else "runs")
+
+
+if __name__ == "__main__":
+    main()
