@@ -251,3 +251,31 @@ def test_cost_of_parts_shows_what_each_part_adds():
     np.testing.assert_allclose([path[:, 0] for path in bars.get_segments()], [[19, 22], [8, 13]])
     assert left.get_title(loc="left") == "text encoder a\nstep of 10 ms, n = 7 batches"
     assert left.get_xlabel() == "added to a step (%)"
+
+
+def test_step_differences_are_a_line_for_each_arithmetic_and_leave_out_what_is_equal():
+    keys = {"variant": "paper", "seed": 1, "arithmetic": "AVX2"}
+    rows = [
+        keys | {"precision": p, "step": s, "difference": d} for p, s, d in [("float32", 1, 0.0), ("float32", 2, 1e-7)]
+    ]
+    rows += [keys | {"precision": "float64", "step": s, "difference": 1e-15} for s in (1, 2)]
+    left, right = plots.step_differences(pd.DataFrame(rows)).axes
+    np.testing.assert_array_equal(left.lines[0].get_ydata(), [np.nan, 1e-7])
+    np.testing.assert_array_equal(right.lines[0].get_ydata(), [1e-15, 1e-15])
+    assert (left.get_title(), right.get_title()) == ("float32", "float64")
+    assert left.get_yscale() == "log" and left.get_ylabel() == "relative difference of the training loss"
+
+
+def test_mae_by_arithmetic_shows_each_seed_under_each():
+    runs = pd.DataFrame(
+        {
+            "variant": "paper",
+            "seed": [1, 1, 2, 2],
+            "arithmetic": ["default", "AVX2"] * 2,
+            "test_mae": [0.5, 0.6, 0.7, 0.55],
+        }
+    )
+    (axis,) = plots.mae_by_arithmetic(runs).axes
+    drawn = [collection.get_offsets()[:, 1].tolist() for collection in axis.collections[1:]]
+    assert drawn == [[0.5, 0.7], [0.6, 0.55]]
+    assert [label.get_text() for label in axis.get_xticklabels()] == ["1", "2"]
