@@ -30,7 +30,7 @@ study: $(READY) ## train every run of the grid that is not finished, then write 
 report: study ## one page of all the study's tables and figures: what make study ends with
 
 verify: $(READY) ## train one seed of each variant of the grid again: does this code on this machine give the recorded numbers?
-	$(BIN)/python workflow/verify.py --grid $(GRID)
+	OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/python workflow/verify.py --grid $(GRID)
 
 test: $(READY) ## every test, the doctests and the notebooks included
 	$(BIN)/pytest
@@ -39,7 +39,7 @@ test-fast: $(READY) ## the tests for daily work: all but those marked slow
 	$(BIN)/pytest -m "not slow"
 
 lab: $(READY) ## JupyterLab on the notebooks
-	$(BIN)/jupyter lab notebooks
+	OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/jupyter lab notebooks
 
 check: $(READY) ## lint, types, import order, notebooks without outputs
 	$(BIN)/ruff check .

@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, PlainSerializer, model_validator
 
+from msa_core import MODALITIES
 from msa_core.config.base import MMSA, Settings
 from msa_core.config.data import Modality
 
@@ -51,7 +52,12 @@ def _split_pairs(pairs: Any) -> Any:
     """ "audio-vision" -> ("audio", "vision")."""
     if not isinstance(pairs, Mapping):
         return pairs
-    return {tuple(pair.split("-")) if isinstance(pair, str) else pair: weight for pair, weight in pairs.items()}
+    split = {tuple(pair.split("-")) if isinstance(pair, str) else pair: weight for pair, weight in pairs.items()}
+    for name, pair in zip(pairs, split, strict=True):
+        if len(pair) != 2 or len(set(pair)) != 2 or not set(pair) <= set(MODALITIES):
+            expected = f"two different ones of {', '.join(MODALITIES)}, such as 'audio-vision'"
+            raise ValueError(f"got the pair {name!r}, expected {expected}")
+    return split
 
 
 Pairs = Annotated[

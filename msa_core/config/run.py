@@ -116,7 +116,10 @@ def _problem(detail: Any) -> str:
     if detail["type"] == "extra_forbidden":
         return f"{place}: got an unknown setting, expected one of {', '.join(allowed)}"
     if detail["type"].startswith("union_tag"):
-        return f"{place}.kind: got {detail['input']!r}, expected one of {', '.join(map(_kind, classes))}"
+        kind = detail["input"].get("kind") if isinstance(detail["input"], Mapping) else detail["input"]
+        return f"{place}.kind: got {kind!r}, expected one of {', '.join(map(_kind, classes))}"
+    if detail["type"] == "value_error":  # a check of ours, whose message says all
+        return f"{place}: {detail['ctx']['error']}"
     return f"{place}: {detail['msg']}, got {detail['input']!r}"
 
 
