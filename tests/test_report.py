@@ -68,6 +68,7 @@ def page(browser, built):
     assert complaints == []
 
 
+@pytest.mark.slow
 def test_every_picture_loads_and_is_sharp(page):
     pictures = page.locator("img").evaluate_all("all => all.map(i => [i.naturalWidth, i.width, i.alt])")
     assert len(pictures) == 1
@@ -77,6 +78,7 @@ def test_every_picture_loads_and_is_sharp(page):
     assert name == "Figure 1 of one: Main figure"
 
 
+@pytest.mark.slow
 def test_the_contents_lead_to_every_heading(page):
     links = page.locator("nav a").evaluate_all("all => all.map(a => [a.textContent, a.getAttribute('href')])")
     assert [text for text, _ in links] == [
@@ -90,6 +92,7 @@ def test_the_contents_lead_to_every_heading(page):
     assert len(ids) == len(set(ids))
 
 
+@pytest.mark.slow
 def test_code_is_folded_and_opens(page):
     code = page.locator("details.code")
     assert not code.first.locator("pre").is_visible()
@@ -98,6 +101,7 @@ def test_code_is_folded_and_opens(page):
     assert "Traceback" not in page.inner_text("body")
 
 
+@pytest.mark.slow
 def test_a_click_sorts_a_table_by_value(page):
     table = page.locator("table").first
     cells = "all => all.map(cell => cell.textContent.trim())"
@@ -108,6 +112,7 @@ def test_a_click_sorts_a_table_by_value(page):
     assert table.locator("td:nth-child(1)").evaluate_all(cells) == ["no_alignment", "paper", "third"]
 
 
+@pytest.mark.slow
 def test_wide_things_scroll_in_their_own_box(page):
     page.set_viewport_size({"width": 390, "height": 800})
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
@@ -115,6 +120,7 @@ def test_wide_things_scroll_in_their_own_box(page):
     assert page.locator("figure").evaluate("box => box.scrollWidth > box.clientWidth")
 
 
+@pytest.mark.slow
 def test_dark_and_light_are_legible(page):
     """Contrast of text on the page, by WCAG's formula: 4.5 at least."""
     contrast = """element => {

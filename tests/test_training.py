@@ -332,6 +332,7 @@ def test_a_term_is_averaged_over_the_samples_of_the_batches_that_have_it(data):
     assert sum("alignment_audio_vision" in names for names in terms) <= 1
 
 
+@pytest.mark.slow
 def test_the_averaged_weights_are_the_moving_average_of_every_step(data):
     """Decay min(0.99, (1 + n) / (10 + n)) after n steps, from the weights after the first."""
     settings = config(average=True, batch_size=16)
@@ -349,6 +350,7 @@ def test_the_averaged_weights_are_the_moving_average_of_every_step(data):
     torch.testing.assert_close(loop.averaged.module.fusion.linear.weight.double(), expected, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_averaging_changes_nothing_of_the_run_and_is_selected_by_its_own_error(data, tmp_path):
     settings = config(max_epochs=6, groups=GroupsConfig(**{"rest": {"learning_rate": 0.02}}))
     _, plain = trained(data, settings)
