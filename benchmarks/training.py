@@ -31,7 +31,7 @@ from torch.profiler import profile
 
 from msa_core import build
 from msa_core.config import RunConfig, resolve
-from msa_core.data.pickles import PandasStrings, read_pickle
+from msa_core.data.pickles import read_pickle
 from msa_core.encoders import load_text_encoder
 from msa_core.paths import ROOT, run_folder
 from msa_core.precision import fast_products
@@ -90,7 +90,6 @@ def for_mmsa(features: Path, file: Path) -> None:
     audio = content["train"]["audio"].reshape(-1, content["train"]["audio"].shape[-1])
     mean, scale = audio.mean(axis=0, dtype=np.float64), audio.std(axis=0, dtype=np.float64)
     for split in content.values():
-        split |= {name: field.values for name, field in split.items() if isinstance(field, PandasStrings)}
         split["audio"] = ((split["audio"] - mean) / np.where(scale > 0, scale, 1)).astype(np.float32)
         split["vision"] = np.zeros((len(split["id"]), 1, 1), np.float32)
         split["vision_lengths"] = [1] * len(split["id"])

@@ -8,7 +8,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from msa_core import SPLITS
-from msa_core.data.pickles import PandasStrings
 
 FRAME_MODALITIES = ("audio", "vision")
 MODALITY_FIELDS = (*FRAME_MODALITIES, "raw_text", "text_bert")
@@ -55,7 +54,6 @@ class SplitChecks:
     def entries(self, field: str, kind: Any = object, named: str = "") -> Any:
         """A field's values as they are in the file, each an instance of `kind`, which messages call `named`."""
         values = self.fields[field]
-        values = values.values if isinstance(values, PandasStrings) else values
         if not isinstance(values, list | tuple | np.ndarray) or getattr(values, "ndim", 1) == 0:
             self.fail(field, got=type(values).__name__, expected="a list or an array", remedy="give one entry a sample")
         for sample, value in enumerate(values if kind is not object else ()):
