@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from msa_core import SPLITS
+from msa_core.data import plain
 
 FRAME_MODALITIES = ("audio", "vision")
 MODALITY_FIELDS = (*FRAME_MODALITIES, "raw_text", "text_bert")
@@ -66,7 +67,7 @@ class SplitChecks:
         """A field as an array of numbers; `shape` is the expected one, such as "(N, T, D)"."""
         dimensions = shape.count(",") + (not shape.endswith(",)"))
         try:
-            array = np.asarray(self.entries(field))
+            array = plain.numbers(self.entries(field))
             array = array.astype(np.float64) if array.dtype == object else array
         except (ValueError, TypeError):
             expected = f"numbers, {shape}"

@@ -74,7 +74,7 @@ def refusal_of_name(name: str) -> str:
     what, remedy = _LIBRARIES.get(
         name.partition(".")[0],
         (
-            "which is neither",
+            "an object of another kind",
             "if you wrote this file, write it again without that; if not, do not open it in other programs: "
             "it asks to run something",
         ),

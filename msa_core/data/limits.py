@@ -10,13 +10,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 OPERATIONS = 3_000_000  # steps of the pickle, about the number of its objects (numbers of an array are no objects)
-LEFT_IN_FILE = 2**20  # bytes; the numbers of an array of this size or more are mapped, not read; a string is smaller
+LEFT_IN_FILE = 2**20  # bytes; the numbers of an array of this size or more are mapped, not read
+STRING = 2**20  # bytes of a string; longer text is allowed where it spells an array's bytes
 HELD = 2**27  # bytes of strings and bytes that are read into memory, beyond the file's size
 INTEGER = 16  # bytes of an integer
 KEY = 2**22  # the largest number that is a key of a dict (larger ones may be chosen to collide), or of the memo
 LINE = 100  # bytes of a number or a name in protocol 0
 DIMENSIONS = 8  # of an array
 EMPTY_SHAPE = 2**20  # the product of the other dimensions of an array without items
+ITEMS_IN_LISTS = 2**24  # numbers of a field that is a list of arrays and becomes one array
 
 # Of the content, in which what is used in several places counts each time:
 OBJECTS = OPERATIONS

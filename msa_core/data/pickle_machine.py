@@ -14,7 +14,7 @@ from typing import Any
 
 from msa_core.data import plain
 from msa_core.data.formats import AGAIN, refusal_of_name
-from msa_core.data.limits import HELD, INTEGER, KEY, LEFT_IN_FILE, LINE, OPERATIONS, ContentCheck, Refused
+from msa_core.data.limits import HELD, INTEGER, KEY, LEFT_IN_FILE, LINE, OPERATIONS, STRING, ContentCheck, Refused
 from msa_core.data.plain import LargeText, OldString, Unbuilt
 
 
@@ -89,7 +89,7 @@ class PickleMachine:
         return OldString(part) if isinstance(part, bytes) else part
 
     def text(self, size: int) -> str | LargeText:
-        if size >= LEFT_IN_FILE:
+        if size >= STRING:
             return LargeText(self.view(size))
         text = self.take(size).decode("utf-8", "surrogatepass")
         self.hold(size if text.isascii() else sys.getsizeof(text))
@@ -206,6 +206,10 @@ class _Name:
 
 def _inserted(value: Any) -> Any:
     """A value as it goes into a container."""
+    if type(value) is LargeText:
+        raise Refused(
+            f"got a string of {len(value.view)} bytes, expected less than {STRING}; shorten it, or leave its field out"
+        )
     return value.text() if type(value) is OldString else value
 
 

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from msa_core.data.limits import DIMENSIONS, EMPTY_SHAPE, Refused
+from msa_core.data.limits import DIMENSIONS, EMPTY_SHAPE, ITEMS_IN_LISTS, Refused
 
 PIECE = 2**20  # bytes of text that are decoded at once
 
@@ -210,3 +210,30 @@ NAMED = frozenset(
     + [f"{module}.{name}" for module in _BUILTINS for name in ("dict", "list", "int", "float", "str")]
     + [f"{module}.StringArray" for module in ("pandas", "pandas.arrays", "pandas.core.arrays.string_")]
 )
+
+
+def numbers(values: Any) -> NDArray:
+    """A field's values as an array.
+
+    Raises:
+        ValueError: lists that hold anything but numbers, None and small arrays of numbers. `numpy.asarray` takes much
+            more memory than the list where it holds strings, and arrays in lists are copied.
+    """
+    if isinstance(values, list | tuple):
+        _require_numbers(values)
+    return np.asarray(values)
+
+
+def _require_numbers(values: Any) -> int:
+    """The number of items of lists within each other."""
+    items = 0
+    for value in values:
+        if isinstance(value, list | tuple):
+            items += _require_numbers(value)
+        elif isinstance(value, np.ndarray) and value.dtype.kind in "biuf":
+            items += value.size
+        elif value is not None and not isinstance(value, bool | int | float):
+            raise ValueError(f"a {type(value).__name__} among numbers")
+        if items > ITEMS_IN_LISTS:
+            raise ValueError("too many numbers in lists of arrays")
+    return items + len(values)
