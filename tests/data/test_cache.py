@@ -63,7 +63,7 @@ def test_either_size_or_time_shows_a_change(save, change_of):
     path.write_bytes(b"\0" * (status.st_size + (change_of == "size")))
     later = status.st_mtime_ns + (change_of == "time")
     os.utime(path, ns=(later, later))
-    with pytest.raises(ValueError, match="no whole pickle"):
+    with pytest.raises(ValueError, match="a file of zeros"):
         load_features(path)
 
 
@@ -210,7 +210,7 @@ def test_reading_in_chunks_is_reading_at_once(tmp_path_factory, dtype, order, pr
     whole = load_features(path, standardise=True)
     path.with_name("features.pkl.cache").unlink()
     with pytest.MonkeyPatch.context() as monkeypatch:
-        monkeypatch.setattr("msa_core.data.pickles.LEFT_IN_FILE", 1)
+        monkeypatch.setattr("msa_core.data.pickle_machine.LEFT_IN_FILE", 1)
         monkeypatch.setattr("msa_core.data.cache.CHUNK", chunk)
         chunked = load_features(path, standardise=True)
     assert_same(chunked, whole)
