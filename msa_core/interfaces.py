@@ -3,7 +3,9 @@
 Shape letters: B samples in a batch, D feature width.
 """
 
+import sys
 from collections.abc import Callable, Mapping
+from numbers import Real
 from types import MappingProxyType
 from typing import NamedTuple, Protocol
 
@@ -108,3 +110,14 @@ class Parts(NamedTuple):
 def at_least_float32(x: Tensor) -> Tensor:
     """A half-precision tensor as float32, others as they are: sums over a batch need the digits."""
     return x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
+
+
+def is_finite(number: object) -> bool:
+    """Whether this is a real number (not a boolean), neither infinite nor NaN, that a float can hold."""
+    return isinstance(number, Real) and not isinstance(number, bool) and abs(number) <= sys.float_info.max
+
+
+def check_size(caller: str, what: str, size: object) -> None:
+    """Raise a `ValueError` that says who got which size, unless it is a positive integer that can be allocated."""
+    if isinstance(size, bool) or not isinstance(size, int) or not 0 < size < 2**31:
+        raise ValueError(f"{caller}: got {what} {size!r}, expected a positive integer below 2 ** 31")

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from msa_core.interfaces import Gather, LabelSource, Nothing, own_batch
+from msa_core.interfaces import Gather, LabelSource, Nothing, check_size, is_finite, own_batch
 
 EPS = 1e-8  # guards both divisions, as in the Self-MM release
 
@@ -59,7 +59,8 @@ class UnimodalLabelGenerator(LabelSource):
         gather: makes the whole batch of one process's part of it.
 
     Raises:
-        ValueError: no "multimodal" among the features, an unknown distance, a bound that is not positive.
+        ValueError: no "multimodal" among the features, an unknown distance, a bound that is not positive and finite, a
+            number of samples or a width that is not a positive integer.
 
     >>> labels = UnimodalLabelGenerator(2, {"multimodal": 1, "text": 1}, label_bound=3)
     >>> index = torch.tensor([0, 1])
@@ -92,8 +93,10 @@ class UnimodalLabelGenerator(LabelSource):
             )
         if distance not in ("l2", "squared"):
             raise ValueError(f"UnimodalLabelGenerator: got distance {distance!r}, expected 'l2' or 'squared'")
-        if label_bound <= 0:
+        if not (is_finite(label_bound) and label_bound > 0):
             raise ValueError(f"UnimodalLabelGenerator: got label_bound {label_bound}, expected a positive number")
+        for what, size in {"num_samples": num_samples, **feature_dims}.items():
+            check_size("UnimodalLabelGenerator", what, size)
         self.num_samples = num_samples
         self.label_bound = label_bound
         self.exclude_zero = exclude_zero
@@ -102,14 +105,12 @@ class UnimodalLabelGenerator(LabelSource):
         self.tasks = tuple(feature_dims)
         self.modalities = tuple(task for task in self.tasks if task != "multimodal")
         for task, width in feature_dims.items():
-            self.register_buffer(f"{task}_labels", torch.zeros(num_samples))
+            self.register_buffer(f"{task}_labels", torch.full((num_samples,), torch.nan))  # until `initialise`
             self.register_buffer(f"{task}_features", torch.zeros(num_samples, width))
             self.register_buffer(f"{task}_present", torch.ones(num_samples, dtype=torch.bool))
             # Row 0: samples labelled positive, row 1: negative.
             self.register_buffer(f"{task}_sums", torch.zeros(2, width, dtype=torch.float64))
-            # Until `initialise` says otherwise, every label is 0: positive where zeros are not excluded.
-            counts = torch.tensor([0 if exclude_zero else num_samples, 0], dtype=torch.float64)
-            self.register_buffer(f"{task}_counts", counts)
+            self.register_buffer(f"{task}_counts", torch.zeros(2, dtype=torch.float64))
 
     def initialise(self, index: Tensor, labels: Tensor) -> None:
         """Set every task's label of the samples `index` to the human label: `y_s = y`.
@@ -122,6 +123,11 @@ class UnimodalLabelGenerator(LabelSource):
             ValueError: a repeated or unknown index, a label outside the bound or not finite.
         """
         self._check_index(index)
+        if labels.shape != index.shape:
+            raise ValueError(
+                f"UnimodalLabelGenerator.initialise: got labels of shape {tuple(labels.shape)}, expected "
+                f"{tuple(index.shape)}, one for each sample"
+            )
         outside = ~(labels.abs() <= self.label_bound)  # also true of nan
         if bool(outside.any()):
             raise ValueError(
@@ -141,8 +147,17 @@ class UnimodalLabelGenerator(LabelSource):
 
         Returns:
             (B,), within [-H, H].
+
+        Raises:
+            ValueError: unknown task, or a sample that `initialise` has not seen.
         """
-        return self._stored(task, "labels")[index]
+        labels = self._stored(task, "labels")[index]
+        if bool(labels.isnan().any()):
+            raise ValueError(
+                f"UnimodalLabelGenerator: sample {index[labels.isnan()][0].item()} has no label yet; call "
+                "initialise with the human labels of all samples first"
+            )
+        return labels
 
     @torch.no_grad()
     def update(
@@ -159,7 +174,8 @@ class UnimodalLabelGenerator(LabelSource):
             present: modality -> (B,) bool; a modality left out is there in every sample.
 
         Raises:
-            ValueError: a repeated or unknown index, a missing task, a wrong shape, an epoch below 1.
+            ValueError: a repeated or unknown index, a sample without a label, a missing task, a wrong shape, an
+                epoch below 1.
         """
         features = {task: self.gather(feature) for task, feature in features.items()}
         index = self.gather(index)
@@ -225,6 +241,11 @@ class UnimodalLabelGenerator(LabelSource):
         return self.get_buffer(f"{task}_{what}")
 
     def _check_index(self, index: Tensor) -> None:
+        if index.ndim != 1 or index.is_floating_point() or index.dtype == torch.bool:
+            raise ValueError(
+                f"UnimodalLabelGenerator: got an index of shape {tuple(index.shape)} and {index.dtype}, expected "
+                "sample numbers (B,), integers"
+            )
         if index.numel() and not (int(index.min()) >= 0 and int(index.max()) < self.num_samples):
             raise ValueError(
                 f"UnimodalLabelGenerator: got sample numbers {int(index.min())}..{int(index.max())}, "
