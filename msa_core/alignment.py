@@ -147,7 +147,7 @@ class AlignmentLoss(nn.Module):
             raise ValueError(f"AlignmentLoss: got feature_dims of {sorted(feature_dims)}, expected also {absent}")
         widths = {modality: feature_dims[modality] for modality in trained}
         for name, width in {"common_width": common_width, **widths}.items():
-            check_size("AlignmentLoss", f"width {name!r}", width)
+            check_size("AlignmentLoss", f"the width {name!r}:", width)
         return widths
 
     def forward(self, features: Mapping[str, Tensor], present: Mapping[str, Tensor] = Nothing) -> AlignmentOutput:
@@ -195,7 +195,7 @@ def _checked_pairs(pairs: Mapping[Pair | str, float] | Iterable[Pair | str]) -> 
     checked: dict[Pair, float] = {}
     for name, weight in items:
         pair = tuple(name.split("-")) if isinstance(name, str) else name
-        if not (isinstance(pair, tuple) and len(set(pair)) == len(pair) == 2 and all(isinstance(x, str) for x in pair)):
+        if not isinstance(pair, tuple) or not len(set(pair)) == len(pair) == 2 or not all(map(_is_name, pair)):
             raise ValueError(
                 f"AlignmentLoss: got the pair {name!r}, expected two different modalities, such as 'audio-vision'"
             )
@@ -205,6 +205,10 @@ def _checked_pairs(pairs: Mapping[Pair | str, float] | Iterable[Pair | str]) -> 
             raise ValueError(f"AlignmentLoss: got weight {weight!r} for {name!r}, expected a finite number")
         checked[pair] = float(weight)
     return checked
+
+
+def _is_name(part: object) -> bool:
+    return isinstance(part, str) and part != ""
 
 
 BOUNDED = "correlation_distance, cka_distance, cmd_distance"

@@ -3,7 +3,7 @@
 Shape letters: B samples in a batch, D feature width.
 """
 
-import sys
+import math
 from collections.abc import Callable, Mapping
 from numbers import Real
 from types import MappingProxyType
@@ -113,11 +113,14 @@ def at_least_float32(x: Tensor) -> Tensor:
 
 
 def is_finite(number: object) -> bool:
-    """Whether this is a real number (not a boolean), neither infinite nor NaN, that a float can hold."""
-    return isinstance(number, Real) and not isinstance(number, bool) and abs(number) <= sys.float_info.max
+    """Whether this is a real number (a boolean is none), neither infinite nor NaN, that a float can hold."""
+    try:
+        return isinstance(number, Real) and not isinstance(number, bool) and math.isfinite(number)
+    except OverflowError:
+        return False
 
 
-def check_size(caller: str, what: str, size: object) -> None:
-    """Raise a `ValueError` that says who got which size, unless it is a positive integer that can be allocated."""
-    if isinstance(size, bool) or not isinstance(size, int) or not 0 < size < 2**31:
-        raise ValueError(f"{caller}: got {what} {size!r}, expected a positive integer below 2 ** 31")
+def check_size(caller: str, what: str, size: object, most: int = 65_536) -> None:
+    """Raise a `ValueError` that says who got which size, unless it is an integer within 1..most."""
+    if isinstance(size, bool) or not isinstance(size, int) or not 1 <= size <= most:
+        raise ValueError(f"{caller}: got {what} {size!r}, expected an integer within 1..{most}")

@@ -87,16 +87,18 @@ class UnimodalLabelGenerator(LabelSource):
         gather: Gather = own_batch,
     ) -> None:
         super().__init__()
-        if "multimodal" not in feature_dims:
+        if not isinstance(feature_dims, Mapping) or "multimodal" not in feature_dims:
             raise ValueError(
-                f"UnimodalLabelGenerator: got feature_dims of {sorted(feature_dims)}, expected 'multimodal' among them"
+                f"UnimodalLabelGenerator: got feature_dims {feature_dims}, expected a width for each task, "
+                "'multimodal' among them"
             )
         if distance not in ("l2", "squared"):
             raise ValueError(f"UnimodalLabelGenerator: got distance {distance!r}, expected 'l2' or 'squared'")
         if not (is_finite(label_bound) and label_bound > 0):
             raise ValueError(f"UnimodalLabelGenerator: got label_bound {label_bound}, expected a positive number")
-        for what, size in {"num_samples": num_samples, **feature_dims}.items():
-            check_size("UnimodalLabelGenerator", what, size)
+        check_size("UnimodalLabelGenerator", "num_samples", num_samples, most=100_000_000)
+        for task, width in feature_dims.items():
+            check_size("UnimodalLabelGenerator", f"the width of {task!r}:", width)
         self.num_samples = num_samples
         self.label_bound = label_bound
         self.exclude_zero = exclude_zero
@@ -149,9 +151,11 @@ class UnimodalLabelGenerator(LabelSource):
             (B,), within [-H, H].
 
         Raises:
-            ValueError: unknown task, or a sample that `initialise` has not seen.
+            ValueError: unknown task, unknown index, or a sample that `initialise` has not seen.
         """
-        labels = self._stored(task, "labels")[index]
+        stored = self._stored(task, "labels")
+        self._check_range(index)
+        labels = stored[index]
         if bool(labels.isnan().any()):
             raise ValueError(
                 f"UnimodalLabelGenerator: sample {index[labels.isnan()][0].item()} has no label yet; call "
@@ -240,7 +244,7 @@ class UnimodalLabelGenerator(LabelSource):
             raise ValueError(f"UnimodalLabelGenerator: got task {task!r}, expected one of {list(self.tasks)}")
         return self.get_buffer(f"{task}_{what}")
 
-    def _check_index(self, index: Tensor) -> None:
+    def _check_range(self, index: Tensor) -> None:
         if index.ndim != 1 or index.is_floating_point() or index.dtype == torch.bool:
             raise ValueError(
                 f"UnimodalLabelGenerator: got an index of shape {tuple(index.shape)} and {index.dtype}, expected "
@@ -251,6 +255,9 @@ class UnimodalLabelGenerator(LabelSource):
                 f"UnimodalLabelGenerator: got sample numbers {int(index.min())}..{int(index.max())}, "
                 f"expected 0..{self.num_samples - 1}"
             )
+
+    def _check_index(self, index: Tensor) -> None:
+        self._check_range(index)
         values, counts = index.unique(return_counts=True)
         if len(values) != len(index):
             raise ValueError(
@@ -268,8 +275,8 @@ def check_update(
     caller: str, features: Mapping[str, Tensor], shapes: Mapping[str, tuple[int, int]], epoch: int
 ) -> None:
     """Raise a `ValueError` that names the first task whose features are missing or of another shape, or the epoch."""
-    if epoch < 1:
-        raise ValueError(f"{caller}: got epoch {epoch}, expected 1 or more")
+    if isinstance(epoch, bool) or not isinstance(epoch, int) or epoch < 1:
+        raise ValueError(f"{caller}: got epoch {epoch}, expected an integer, 1 or more")
     for task, shape in shapes.items():
         actual = tuple(features[task].shape) if task in features else None
         if actual != shape:

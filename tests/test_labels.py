@@ -226,7 +226,7 @@ def maps(size, width=2):
         (lambda g: g.initialise(torch.tensor([2, 2]), torch.zeros(2)), r"sample 2 twice in one batch"),
         (lambda g: g.update(maps(1), torch.tensor([4]), 1), r"got sample numbers 4\.\.4, expected 0\.\.3"),
         (lambda g: g.update(maps(1), torch.tensor([-1]), 1), r"got sample numbers -1\.\.-1, expected 0\.\.3"),
-        (lambda g: g.update(maps(1), torch.tensor([0]), 0), r"got epoch 0, expected 1 or more"),
+        (lambda g: g.update(maps(1), torch.tensor([0]), 0), r"got epoch 0, expected an integer, 1 or more"),
         (
             lambda g: g.update(maps(1, 3), torch.tensor([0]), 1),
             r"got \(1, 3\) for features of 'multimodal', expected \(1, 2\)",

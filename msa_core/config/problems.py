@@ -27,7 +27,7 @@ def _problem(settings: type[BaseModel], detail: Any) -> str:
     """One error; its place names a part's `kind` too, which is left out."""
     classes, names, allowed = [settings], list[str](), dict[str, None]()
     for part in detail["loc"]:
-        if chosen := [each for each in classes if names and _kind(each) == part]:
+        if chosen := [each for each in classes if names and kind_of(each) == part]:
             classes = chosen
             continue
         if part != "[key]":
@@ -37,10 +37,10 @@ def _problem(settings: type[BaseModel], detail: Any) -> str:
             found
             for each in classes
             if part in each.model_fields
-            for found in _settings_classes(each.model_fields[part].annotation)
+            for found in settings_classes(each.model_fields[part].annotation)
         ]
         classes = inner or classes
-    kinds = [kind for kind in map(_kind, classes) if kind]
+    kinds = [kind for kind in map(kind_of, classes) if kind]
     return ".".join(names) + _reason(settings, detail, names, list(allowed), kinds)
 
 
@@ -70,19 +70,20 @@ def _quotes(value: Any) -> str:
     return "; YAML reads yes, no, true and false without quotes as booleans" if isinstance(value, bool) else ""
 
 
-def _kind(settings_class: type[BaseModel]) -> str | None:
+def kind_of(settings_class: type[BaseModel]) -> str | None:
+    """The `kind` of a part's settings; None for others."""
     return settings_class.model_fields["kind"].default if "kind" in settings_class.model_fields else None
 
 
-def _settings_classes(annotation: Any) -> list[type[BaseModel]]:
+def settings_classes(annotation: Any) -> list[type[BaseModel]]:
     """The settings classes that a field's type names: itself, or the members of a union."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return [annotation]
-    return [found for argument in get_args(annotation) for found in _settings_classes(argument)]
+    return [found for argument in get_args(annotation) for found in settings_classes(argument)]
 
 
 def _dotted_names(settings: type[BaseModel], prefix: str = "") -> Iterator[str]:
     for name, field in settings.model_fields.items():
         yield prefix + name
-        for inner in _settings_classes(field.annotation):
+        for inner in settings_classes(field.annotation):
             yield from _dotted_names(inner, f"{prefix}{name}.")

@@ -11,7 +11,7 @@ from msa_core.config.data import DatasetConfig, TextConfig
 from msa_core.config.files import load_preset, load_variants
 from msa_core.config.model import ModelConfig, SharedEncodersConfig
 from msa_core.config.objective import ObjectiveConfig
-from msa_core.config.problems import problems
+from msa_core.config.problems import kind_of, problems, settings_classes
 from msa_core.config.training import TrainingConfig
 
 
@@ -76,10 +76,11 @@ def resolve(
             f"settings of {dataset} / {variant}: got {reserved[0]} in a preset or an override, expected it as the "
             f"parameter {reserved[0]!r}"
         )
+    settings = _defaults(RunConfig) | {"variant": variant, "seed": seed}
+    _merge(settings, preset, RunConfig)
+    for names, value in changes:
+        _merge(settings, _nested(names, value), RunConfig)
     try:
-        settings = _section(RunConfig(**preset, variant=variant, seed=seed))
-        for names, value in changes:
-            _merge(settings, _nested(names, value))
         config = RunConfig(**settings)
     except ValidationError as error:
         raise ValueError(f"settings of {dataset} / {variant}: {problems(error, RunConfig)}") from None
@@ -114,14 +115,13 @@ def _dotted(values: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]
     ]
 
 
-class _Section(dict[str, Any]):
-    """Settings that are being changed, told from a value that is itself a mapping."""
-
-
-def _section(settings: BaseModel) -> _Section:
-    return _Section(
-        {name: _section(value) if isinstance(value, BaseModel) else value for name, value in settings}  # fields
-    )
+def _defaults(settings: type[BaseModel]) -> dict[str, Any]:
+    """What a section holds where nothing is said."""
+    section = settings.model_construct().model_dump(warnings=False)
+    for name, field in settings.model_fields.items():
+        for inner in settings_classes(field.annotation) if field.is_required() else []:
+            section[name] = _defaults(inner)
+    return section
 
 
 def _nested(names: list[str], value: Any) -> dict[str, Any]:
@@ -129,10 +129,17 @@ def _nested(names: list[str], value: Any) -> dict[str, Any]:
     return {first: _nested(others, value) if others else value}
 
 
-def _merge(section: _Section, changes: Mapping[str, Any]) -> None:
+def _merge(section: dict[str, Any], changes: Mapping[str, Any], settings: type[BaseModel]) -> None:
+    """Change a section of these settings: its own sections key by key, whatever else as a whole."""
     for name, value in changes.items():
-        match section.get(name), value:
-            case (_Section() as inner, Mapping()) if value.get("kind", inner.get("kind")) == inner.get("kind"):
-                _merge(inner, value)
-            case _:
-                section[name] = value
+        field, inner = settings.model_fields.get(name), section.get(name)
+        classes = settings_classes(field.annotation) if field else []
+        before = inner.get("kind") if isinstance(inner, dict) else None
+        kind = value.get("kind", before) if isinstance(value, Mapping) else None
+        chosen = [each for each in classes if kind_of(each) == kind and isinstance(value, Mapping)]
+        if not chosen:
+            section[name] = value
+            continue
+        if not isinstance(inner, dict) or kind != before:
+            inner = section[name] = _defaults(chosen[0])
+        _merge(inner, value, chosen[0])

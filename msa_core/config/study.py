@@ -63,7 +63,7 @@ def grid(name: str, dataset: str | None = None, variants: list[str] | None = Non
     grids, known = load_study().grids, load_variants()
     require_known("grid", name, grids, "config/study.yaml")
     for variant in [*(variant for entry in grids[name] for variant in entry.variants), *(variants or [])]:
-        require_known("variant", variant, known, "config/variants.yaml")
+        require_known(f"variant of {name}", variant, known, "config/variants.yaml")
     for asked in [*(entry.dataset for entry in grids[name]), *([] if dataset is None else [dataset])]:
         load_preset(asked)
     runs = [
