@@ -288,7 +288,7 @@ def test_a_batch_of_no_samples_changes_nothing():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ((4, {"text": 2}, 1), r"expected 'multimodal' among them"),
+        ((4, {"text": 2}, 1), r"expected a width for each task, 'multimodal' among them"),
         *(((4, {"multimodal": 2}, bound), r"got label_bound .*, expected a positive") for bound in BAD_BOUNDS),
         *(((size, {"multimodal": 2}, 1), r"num_samples .*, expected an integer within") for size in BAD_SIZES),
         *(((4, {"multimodal": size}, 1), r"width of 'multimodal': .*, expected an integer") for size in BAD_SIZES),
