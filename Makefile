@@ -11,10 +11,11 @@ SNAKEMAKE = $(BIN)/snakemake --snakefile workflow/Snakefile --cores $(CORES) --k
 .PHONY: study report verify test test-fast lab check lock clean
 .DEFAULT_GOAL := study
 
-$(READY): requirements.lock pyproject.toml
+$(READY): requirements-torch.lock requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and f"Python 3.11 or newer is needed, this is {sys.version.split()[0]}; name another one: make PYTHON=python3.12")'
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install $(PIPFLAGS) --requirement requirements.lock
+	$(BIN)/python -m pip install $(PIPFLAGS) --requirement requirements-torch.lock
+	$(BIN)/python -m pip install --require-hashes --requirement requirements.lock
 	$(BIN)/python -m pip install --quiet --no-deps --editable .
 	touch $@
 
@@ -48,7 +49,7 @@ check: $(READY) ## lint, types, import order, notebooks without outputs
 	$(BIN)/lint-imports --no-cache
 	$(BIN)/nbstripout --verify notebooks/*.ipynb
 
-lock: $(READY) ## add new dependencies to requirements.lock; with UPGRADE=1, resolve the newest version of everything
+lock: $(READY) ## add new dependencies to the two lock files; with UPGRADE=1, resolve the newest version of everything
 	$(BIN)/python -m pip install --quiet uv
 	$(BIN)/python workflow/lock.py $(if $(UPGRADE),--upgrade)
 

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from msa_core.interfaces import Distance, Gather, Nothing, at_least_float32, own_batch
+from msa_core.interfaces import Distance, Gather, Nothing, at_least_float32, check_size, is_finite, own_batch
 
 Pair = tuple[str, str]
 
@@ -111,8 +111,9 @@ class AlignmentLoss(nn.Module):
         gather: makes the whole batch of one process's part of it.
 
     Raises:
-        ValueError: unknown distance, a modality paired with itself, a pair named twice, a negative weight on a
-            distance that is not marked as bounded (training would diverge), `common_width` without `feature_dims`.
+        ValueError: unknown distance, a modality paired with itself, a pair named twice, a weight that is not a finite
+            number, a negative one on a distance that is not marked as bounded (training would diverge), a width that
+            is not a positive integer, `common_width` without the width of a paired modality in `feature_dims`.
 
     >>> features = {"audio": torch.tensor([[0.0], [2.0]]), "vision": torch.tensor([[0.0], [4.0]])}
     >>> output = AlignmentLoss({"audio-vision": 0.5})(features)
@@ -134,13 +135,20 @@ class AlignmentLoss(nn.Module):
         self.gather = gather
         self.projections = nn.ModuleDict()
         if common_width is not None:
-            if feature_dims is None:
-                raise ValueError(
-                    "AlignmentLoss: got common_width without feature_dims; give the widths of the features"
-                )
-            for modality in sorted({modality for pair, weight in self.pairs.items() if weight for modality in pair}):
-                if feature_dims[modality] != common_width:
-                    self.projections[modality] = nn.Linear(feature_dims[modality], common_width, bias=False)
+            for modality, width in self._trained_widths(feature_dims, common_width).items():
+                if width != common_width:
+                    self.projections[modality] = nn.Linear(width, common_width, bias=False)
+
+    def _trained_widths(self, feature_dims: Mapping[str, int] | None, common_width: int) -> dict[str, int]:
+        trained = sorted({modality for pair, weight in self.pairs.items() if weight for modality in pair})
+        if feature_dims is None:
+            raise ValueError("AlignmentLoss: got common_width without feature_dims; give the widths of the features")
+        if absent := sorted(set(trained) - set(feature_dims)):
+            raise ValueError(f"AlignmentLoss: got feature_dims of {sorted(feature_dims)}, expected also {absent}")
+        widths = {modality: feature_dims[modality] for modality in trained}
+        for name, width in {"common_width": common_width, **widths}.items():
+            check_size("AlignmentLoss", f"the width {name!r}:", width)
+        return widths
 
     def forward(self, features: Mapping[str, Tensor], present: Mapping[str, Tensor] = Nothing) -> AlignmentOutput:
         """Align a batch.
@@ -179,25 +187,35 @@ class AlignmentLoss(nn.Module):
 
 
 def _checked_pairs(pairs: Mapping[Pair | str, float] | Iterable[Pair | str]) -> dict[Pair, float]:
+    if isinstance(pairs, str) or not isinstance(pairs, Iterable):
+        raise ValueError(
+            f"AlignmentLoss: got pairs {pairs!r}, expected weights such as {{'audio-vision': 1.0}} or ['audio-vision']"
+        )
     items = pairs.items() if isinstance(pairs, Mapping) else [(pair, 1.0) for pair in pairs]
     checked: dict[Pair, float] = {}
     for name, weight in items:
-        first, *others = name.split("-") if isinstance(name, str) else name
-        if len(others) != 1 or first == others[0]:
+        pair = tuple(name.split("-")) if isinstance(name, str) else name
+        if not isinstance(pair, tuple) or not len(set(pair)) == len(pair) == 2 or not all(map(_is_name, pair)):
             raise ValueError(
                 f"AlignmentLoss: got the pair {name!r}, expected two different modalities, such as 'audio-vision'"
             )
-        if {first, others[0]} in map(set, checked):
+        if set(pair) in map(set, checked):
             raise ValueError(f"AlignmentLoss: got the pair {name!r} twice, expected each pair once")
-        checked[first, others[0]] = float(weight)
+        if not is_finite(weight):
+            raise ValueError(f"AlignmentLoss: got weight {weight!r} for {name!r}, expected a finite number")
+        checked[pair] = float(weight)
     return checked
+
+
+def _is_name(part: object) -> bool:
+    return isinstance(part, str) and part != ""
 
 
 BOUNDED = "correlation_distance, cka_distance, cmd_distance"
 
 
 def _checked_distance(distance: Distance | str, pairs: Mapping[Pair, float]) -> Distance:
-    if isinstance(distance, str) and distance != "covariance":
+    if distance != "covariance" and not callable(distance):
         raise ValueError(
             f"AlignmentLoss: got distance {distance!r}, expected 'covariance' or a function of two tensors, such as "
             "one of msa_core.parts.distances"

@@ -6,6 +6,7 @@ Each gives one vector for a sequence when it is called, `width` wide. Models tha
 
 import importlib.util
 from pathlib import Path
+from textwrap import shorten
 from typing import Any, cast
 
 import torch
@@ -137,6 +138,7 @@ def load_text_encoder(name: str, vocabulary: Tensor | None = None) -> TextEncode
     Raises:
         ModuleNotFoundError: "minilm" without its extra.
         OSError: no such model, or its hub cannot be reached; says what to set instead.
+        ValueError: the model has pickled weights only, needs code of its own, or is damaged.
     """
     if name != "tiny":
         return TextEncoder(_pretrained(AutoModel, name), vocabulary)
@@ -157,13 +159,28 @@ def load_tokenizer(name: str) -> PreTrainedTokenizerBase:
 
 
 def _pretrained(kind: Any, name: str) -> Any:
+    weights = {"use_safetensors": True} if kind is AutoModel else {}
     try:
-        return kind.from_pretrained(_location(name))
-    except OSError as error:
-        raise OSError(
-            f"text encoder {name!r}: got neither a folder nor a model that transformers could fetch ({error}); "
-            "set text.encoder to a folder that holds a model, or to 'minilm', which needs no network"
-        ) from error
+        return kind.from_pretrained(_location(name), trust_remote_code=False, **weights)
+    except ModuleNotFoundError:
+        raise
+    except Exception as error:  # transformers raises errors of many kinds for a model that it cannot read
+        reason = shorten(str(error), 400)
+        if "model.safetensors" in reason:
+            raise ValueError(
+                f"text encoder {name!r}: got no model.safetensors, expected weights in that format; pickled weights "
+                "(pytorch_model.bin) can run a program and are not read: choose a model that has model.safetensors, "
+                "or convert one that you trust with transformers' save_pretrained"
+            ) from None
+        if isinstance(error, OSError):
+            raise OSError(
+                f"text encoder {name!r}: got neither a folder nor a model that transformers could fetch ({reason}); "
+                "set text.encoder to a folder that holds a model, or to 'minilm', which needs no network"
+            ) from None
+        raise ValueError(
+            f"text encoder {name!r}: got a model that transformers cannot read without running the model's own code, "
+            f"or that is damaged ({reason}); choose another one, such as 'minilm'"
+        ) from None
 
 
 def _location(name: str) -> str:

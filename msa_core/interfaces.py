@@ -3,7 +3,9 @@
 Shape letters: B samples in a batch, D feature width.
 """
 
+import math
 from collections.abc import Callable, Mapping
+from numbers import Real
 from types import MappingProxyType
 from typing import NamedTuple, Protocol
 
@@ -108,3 +110,17 @@ class Parts(NamedTuple):
 def at_least_float32(x: Tensor) -> Tensor:
     """A half-precision tensor as float32, others as they are: sums over a batch need the digits."""
     return x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
+
+
+def is_finite(number: object) -> bool:
+    """Whether this is a real number (a boolean is none), neither infinite nor NaN, that a float can hold."""
+    try:
+        return isinstance(number, Real) and not isinstance(number, bool) and math.isfinite(number)
+    except OverflowError:
+        return False
+
+
+def check_size(caller: str, what: str, size: object, most: int = 65_536) -> None:
+    """Raise a `ValueError` that says who got which size, unless it is an integer within 1..most."""
+    if isinstance(size, bool) or not isinstance(size, int) or not 1 <= size <= most:
+        raise ValueError(f"{caller}: got {what} {size!r}, expected an integer within 1..{most}")

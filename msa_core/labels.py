@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from msa_core.interfaces import Gather, LabelSource, Nothing, own_batch
+from msa_core.interfaces import Gather, LabelSource, Nothing, check_size, is_finite, own_batch
 
 EPS = 1e-8  # guards both divisions, as in the Self-MM release
 
@@ -59,7 +59,8 @@ class UnimodalLabelGenerator(LabelSource):
         gather: makes the whole batch of one process's part of it.
 
     Raises:
-        ValueError: no "multimodal" among the features, an unknown distance, a bound that is not positive.
+        ValueError: no "multimodal" among the features, an unknown distance, a bound that is not positive and finite, a
+            number of samples or a width that is not a positive integer.
 
     >>> labels = UnimodalLabelGenerator(2, {"multimodal": 1, "text": 1}, label_bound=3)
     >>> index = torch.tensor([0, 1])
@@ -86,14 +87,18 @@ class UnimodalLabelGenerator(LabelSource):
         gather: Gather = own_batch,
     ) -> None:
         super().__init__()
-        if "multimodal" not in feature_dims:
+        if not isinstance(feature_dims, Mapping) or "multimodal" not in feature_dims:
             raise ValueError(
-                f"UnimodalLabelGenerator: got feature_dims of {sorted(feature_dims)}, expected 'multimodal' among them"
+                f"UnimodalLabelGenerator: got feature_dims {feature_dims}, expected a width for each task, "
+                "'multimodal' among them"
             )
         if distance not in ("l2", "squared"):
             raise ValueError(f"UnimodalLabelGenerator: got distance {distance!r}, expected 'l2' or 'squared'")
-        if label_bound <= 0:
+        if not (is_finite(label_bound) and label_bound > 0):
             raise ValueError(f"UnimodalLabelGenerator: got label_bound {label_bound}, expected a positive number")
+        check_size("UnimodalLabelGenerator", "num_samples", num_samples, most=100_000_000)
+        for task, width in feature_dims.items():
+            check_size("UnimodalLabelGenerator", f"the width of {task!r}:", width)
         self.num_samples = num_samples
         self.label_bound = label_bound
         self.exclude_zero = exclude_zero
@@ -102,14 +107,12 @@ class UnimodalLabelGenerator(LabelSource):
         self.tasks = tuple(feature_dims)
         self.modalities = tuple(task for task in self.tasks if task != "multimodal")
         for task, width in feature_dims.items():
-            self.register_buffer(f"{task}_labels", torch.zeros(num_samples))
+            self.register_buffer(f"{task}_labels", torch.full((num_samples,), torch.nan))  # until `initialise`
             self.register_buffer(f"{task}_features", torch.zeros(num_samples, width))
             self.register_buffer(f"{task}_present", torch.ones(num_samples, dtype=torch.bool))
             # Row 0: samples labelled positive, row 1: negative.
             self.register_buffer(f"{task}_sums", torch.zeros(2, width, dtype=torch.float64))
-            # Until `initialise` says otherwise, every label is 0: positive where zeros are not excluded.
-            counts = torch.tensor([0 if exclude_zero else num_samples, 0], dtype=torch.float64)
-            self.register_buffer(f"{task}_counts", counts)
+            self.register_buffer(f"{task}_counts", torch.zeros(2, dtype=torch.float64))
 
     def initialise(self, index: Tensor, labels: Tensor) -> None:
         """Set every task's label of the samples `index` to the human label: `y_s = y`.
@@ -122,6 +125,11 @@ class UnimodalLabelGenerator(LabelSource):
             ValueError: a repeated or unknown index, a label outside the bound or not finite.
         """
         self._check_index(index)
+        if labels.shape != index.shape:
+            raise ValueError(
+                f"UnimodalLabelGenerator.initialise: got labels of shape {tuple(labels.shape)}, expected "
+                f"{tuple(index.shape)}, one for each sample"
+            )
         outside = ~(labels.abs() <= self.label_bound)  # also true of nan
         if bool(outside.any()):
             raise ValueError(
@@ -141,8 +149,19 @@ class UnimodalLabelGenerator(LabelSource):
 
         Returns:
             (B,), within [-H, H].
+
+        Raises:
+            ValueError: unknown task, unknown index, or a sample that `initialise` has not seen.
         """
-        return self._stored(task, "labels")[index]
+        stored = self._stored(task, "labels")
+        self._check_range(index)
+        labels = stored[index]
+        if bool(labels.isnan().any()):
+            raise ValueError(
+                f"UnimodalLabelGenerator: sample {index[labels.isnan()][0].item()} has no label yet; call "
+                "initialise with the human labels of all samples first"
+            )
+        return labels
 
     @torch.no_grad()
     def update(
@@ -159,7 +178,8 @@ class UnimodalLabelGenerator(LabelSource):
             present: modality -> (B,) bool; a modality left out is there in every sample.
 
         Raises:
-            ValueError: a repeated or unknown index, a missing task, a wrong shape, an epoch below 1.
+            ValueError: a repeated or unknown index, a sample without a label, a missing task, a wrong shape, an
+                epoch below 1.
         """
         features = {task: self.gather(feature) for task, feature in features.items()}
         index = self.gather(index)
@@ -224,12 +244,20 @@ class UnimodalLabelGenerator(LabelSource):
             raise ValueError(f"UnimodalLabelGenerator: got task {task!r}, expected one of {list(self.tasks)}")
         return self.get_buffer(f"{task}_{what}")
 
-    def _check_index(self, index: Tensor) -> None:
+    def _check_range(self, index: Tensor) -> None:
+        if index.ndim != 1 or index.is_floating_point() or index.dtype == torch.bool:
+            raise ValueError(
+                f"UnimodalLabelGenerator: got an index of shape {tuple(index.shape)} and {index.dtype}, expected "
+                "sample numbers (B,), integers"
+            )
         if index.numel() and not (int(index.min()) >= 0 and int(index.max()) < self.num_samples):
             raise ValueError(
                 f"UnimodalLabelGenerator: got sample numbers {int(index.min())}..{int(index.max())}, "
                 f"expected 0..{self.num_samples - 1}"
             )
+
+    def _check_index(self, index: Tensor) -> None:
+        self._check_range(index)
         values, counts = index.unique(return_counts=True)
         if len(values) != len(index):
             raise ValueError(
@@ -247,8 +275,8 @@ def check_update(
     caller: str, features: Mapping[str, Tensor], shapes: Mapping[str, tuple[int, int]], epoch: int
 ) -> None:
     """Raise a `ValueError` that names the first task whose features are missing or of another shape, or the epoch."""
-    if epoch < 1:
-        raise ValueError(f"{caller}: got epoch {epoch}, expected 1 or more")
+    if isinstance(epoch, bool) or not isinstance(epoch, int) or epoch < 1:
+        raise ValueError(f"{caller}: got epoch {epoch}, expected an integer, 1 or more")
     for task, shape in shapes.items():
         actual = tuple(features[task].shape) if task in features else None
         if actual != shape:

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -25,18 +26,30 @@ def runs_folder(changes: Mapping[str, Any]) -> Path:
     not those of a preset and a variant, so that a trial never enters a table of the study.
 
     Args:
-        changes: name of a setting -> value; a value that is empty or None changes nothing.
+        changes: dotted name of a setting -> value, see `RunConfig.changes`.
 
-    >>> runs_folder({"features": ""}).name
+    >>> runs_folder({}).name
     'runs'
     """
-    changed = {name: value for name, value in changes.items() if value not in ("", None)}
-    if not changed:
+    if not changes:
         return RUNS
-    key = hashlib.sha256(json.dumps(changed, sort_keys=True, default=str).encode()).hexdigest()
+    key = hashlib.sha256(json.dumps(changes, sort_keys=True).encode()).hexdigest()
     return ROOT / "results" / "trials" / key[:8]
 
 
 def run_folder(dataset: str, variant: str, seed: int, runs: str | Path = RUNS) -> Path:
     """`<runs>/<dataset>/<variant>/seed-<seed>`: each run owns its folder."""
-    return from_root(runs) / dataset / variant / f"seed-{seed}"
+    return from_root(runs) / file_name(dataset) / file_name(variant) / f"seed-{seed}"
+
+
+def file_name(name: str) -> str:
+    """The name itself, if it can name a file or folder and does not lead out of the folder that this is put in.
+
+    Raises:
+        ValueError: it is empty, longer than 100 characters, or has others than letters, digits, "_", "-" and ".".
+    """
+    if not re.fullmatch(r"\w[\w.-]{0,99}", name):
+        raise ValueError(
+            f"got the name {name[:60]!r}, expected 1 to 100 letters, digits, '_', '-' and '.', the first no '-' or '.'"
+        )
+    return name

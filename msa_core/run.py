@@ -1,5 +1,6 @@
 """One run from its settings to its folder: what the notebooks call."""
 
+import json
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -76,11 +77,14 @@ def load(folder: Path, trained: bool = True) -> tuple[Run, Model, dict[str, Feat
 
 
 def _refuse_other_settings(config: RunConfig, folder: Path) -> None:
-    stored = (folder / "config.yaml").read_text().splitlines()
-    differences = [line.strip() for line in config.to_yaml().splitlines() if line not in stored]
-    if config.to_yaml().splitlines() != stored:
+    try:
+        differences = config.differences(records.read_config(folder))
+    except ValueError:
+        differences = {"config.yaml": "is of another version"}
+    if differences:
+        requested = "; ".join(f"{name}: {value}" for name, value in differences.items())
         raise FileExistsError(
-            f"{folder}: holds a finished run with other settings (requested now: {'; '.join(differences)}); "
+            f"{folder}: holds a finished run with other settings (requested now: {requested}); "
             "it is not overwritten: give another folder of runs, or remove it"
         )
 
@@ -125,8 +129,8 @@ def _train(config: RunConfig, folder: Path) -> None:
 def _state_file(config: RunConfig, folder: Path) -> Path:
     """Where the run keeps its resumable state; one that other settings or other code left is removed."""
     unfinished = records.unfinished_folder(folder)
-    identity = f"{config.to_yaml()}\ncode_sha256: {provenance.code_fingerprint()}\n"
-    belongs_to = unfinished / "belongs_to.yaml"
+    identity = json.dumps(config.identity() | {"code_sha256": provenance.code_fingerprint()}, indent=1)
+    belongs_to = unfinished / "belongs_to.json"
     if not belongs_to.is_file() or belongs_to.read_text() != identity:
         shutil.rmtree(unfinished, ignore_errors=True)
         unfinished.mkdir(parents=True)

@@ -1,5 +1,6 @@
 """Fixtures for every test."""
 
+import os
 import shutil
 from functools import cache
 from pathlib import Path
@@ -11,6 +12,8 @@ from playwright.sync_api import sync_playwright
 
 ROOT = Path(__file__).resolve().parent.parent
 REAL_DATA = (ROOT.parent / "shared" / "data", ROOT / "data")  # never committed
+
+os.environ["HF_HUB_OFFLINE"] = "1"  # for the processes that tests start, whose sockets pytest does not block
 
 settings.register_profile("msa_core", deadline=None, derandomize=True)  # no timing, the same examples in every run
 settings.load_profile("msa_core")

@@ -1,5 +1,6 @@
 """Oracles: numpy.cov, the closed-form gradient, finite differences in float64."""
 
+import math
 import re
 from functools import partial
 
@@ -145,6 +146,9 @@ def test_half_precision_features_are_aligned_in_float32():
     torch.testing.assert_close(output.total, expected, rtol=1e-6, atol=0)
 
 
+BAD_WEIGHTS = [math.inf, -math.inf, math.nan, True, "1", None, 10**400]
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -159,6 +163,29 @@ def test_half_precision_features_are_aligned_in_float32():
         ),
         (({"audio-vision": -0.1}, partial(cmd_distance)), r"unbounded distance functools\.partial"),
         (([("audio", "vision")], "covariance", None, 8), r"common_width without feature_dims"),
+        (
+            ([("audio", "vision")], "covariance", {"audio": 4}, 8),
+            r"feature_dims of \['audio'\], expected also \['vision'\]",
+        ),
+        (
+            ([("audio", "vision")], "covariance", {"audio": 4, "vision": "x"}, 8),
+            r"width 'vision': 'x', expected an integer",
+        ),
+        *(
+            (
+                (["audio-vision"], "covariance", {"audio": 4, "vision": 4}, width),
+                r"width 'common_width': .* within 1\.\.",
+            )
+            for width in (0, -1, 1.5, True, 10**9, 10**30, "3", math.nan)
+        ),
+        *((({"audio-vision": weight},), r"got weight .*, expected a finite number") for weight in BAD_WEIGHTS),
+        (("audio-vision",), r"got pairs 'audio-vision', expected weights such as"),
+        ((None,), r"got pairs None, expected weights"),
+        (({1: 1},), r"got the pair 1, expected two different"),
+        (({"audio-": 1},), r"got the pair 'audio-', expected two different"),
+        (([("audio", 1)],), r"got the pair \('audio', 1\), expected two different"),
+        ((["audio-vision"], None), r"got distance None, expected 'covariance' or a function"),
+        ((["audio-vision"], 3), r"got distance 3, expected 'covariance' or a function"),
     ],
 )
 def test_wrong_arguments_are_refused(arguments, message):

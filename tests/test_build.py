@@ -52,6 +52,8 @@ def test_the_paper_is_built_of_its_own_parts(train):
 def test_each_distance_is_the_function_of_its_name(train, kind, function):
     objective = build.parts(settings(**{"objective.alignment.distance": {"kind": kind}}), train).objective
     assert objective.alignment.distance is function
+    bounded = settings(**{"objective.alignment.distance": {"kind": kind}}).objective.alignment.distance.bounded
+    assert bounded == getattr(function, "bounded", False)
 
 
 @pytest.mark.parametrize(("variant", "own"), [("copied_labels", False), ("true_labels", True)])

@@ -1,9 +1,15 @@
+import math
+import re
+import subprocess
+import sys
+
 import pytest
 import yaml
 from pydantic import ValidationError
 
 from msa_core import paths
 from msa_core.config import RunConfig, grid, load_yaml, refuse_unknown_parameters, resolve
+from msa_core.config.model import LowRankConfig, ProjectionConfig, UnimodalConfig
 from msa_core.config.objective import GeneratedLabels, NoUnimodalLabels, ObjectiveConfig
 
 DATASETS = sorted(path.stem for path in (paths.CONFIG / "datasets").glob("*.yaml"))
@@ -63,8 +69,9 @@ def test_overrides_come_last_and_deep():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("mosii",), r"got dataset 'mosii', expected one of \[.*'mosi'"),
-        (("planted", "papr"), r"got variant 'papr', expected one of \[.*'paper'"),
+        (("mosii",), r"got dataset 'mosii', expected one of config/datasets; did you mean 'mosi'\?$"),
+        (("planted", "papr"), r"got variant 'papr', expected one of config/variants\.yaml; did you mean 'paper'\?$"),
+        (("planted", "zzz"), r"got variant 'zzz', expected one of config/variants\.yaml: align_all, .*, paper, "),
         (
             ("planted", "paper", 1, None, {"training.epochs": 3}),
             r"training.epochs: got an unknown setting.*max_epochs",
@@ -93,7 +100,7 @@ def test_overrides_come_last_and_deep():
         ),
         (
             ("planted", "paper", 1, None, {"objective.labels.exclude_zro": True}),
-            r"exclude_zro: got an unknown setting, expected one of kind, exclude_zero, centre_distance$",
+            r"exclude_zro: got an unknown setting, expected one of kind, .*; did you mean 'exclude_zero'\?$",
         ),
     ],
 )
@@ -119,19 +126,248 @@ def test_another_kind_replaces_its_section_and_the_same_kind_changes_it():
     )
 
 
-@pytest.mark.parametrize("older", ["no", False])
-def test_the_older_name_of_float32_is_read(older):
-    assert resolve("planted", overrides={"training.precision": older}).training.precision == "float32"
+def test_an_override_changes_a_part_that_its_variant_chose():
+    assert resolve("planted", "low_rank_fusion", overrides={"model.fusion.rank": 8}).model.fusion == LowRankConfig(
+        rank=8
+    )
+    config = resolve("planted", "mult", overrides={"model": {"unimodal": {"text": {"width": 7}}}, "model.layers": 2})
+    assert config.model.layers == 2
+    assert config.model.unimodal == UnimodalConfig(text=ProjectionConfig(width=7, dropout=0.1))  # dropout: the default
+    again = {"model": {"kind": "mult"}, "model.unimodal.text.width": 7, "model.layers": 2}
+    assert resolve("planted", overrides=again).model == config.model
+
+
+INFINITE = [math.inf, -math.inf, math.nan, ".inf", "nan"]
+NUMBERS = [
+    "training.groups.text.learning_rate",
+    "training.groups.rest.weight_decay",
+    "training.max_gradient_norm",
+    "training.state_every",
+    "objective.alignment.scale",
+    "dataset.label_bound",
+    "model.audio.dropout",
+]
+SIZES = [
+    "training.batch_size",
+    "training.accumulate",
+    "training.max_epochs",
+    "training.patience",
+    "dataset.planted.num_train",
+    "dataset.max_frames",
+    "dataset.max_tokens",
+    "model.audio.hidden",
+    "model.vision.width",
+    "model.fusion.width",
+    "model.unimodal.text.width",
+    "objective.alignment.width",
+]
+PAIRS = "objective.alignment.pairs"
+DISTANCE = "objective.alignment.distance"
+
+
+def refused(message, *arguments, **keywords):
+    """`resolve` refuses this in one line."""
+    with pytest.raises(ValueError, match=message) as error:
+        resolve(*arguments, **keywords)
+    assert type(error.value) is ValueError
+    assert "\n" not in str(error.value) and len(str(error.value)) < 600
+
+
+@pytest.mark.parametrize("value", [*INFINITE, 10**400, "x", True, None, [1.0]], ids=lambda value: repr(value)[:20])
+@pytest.mark.parametrize("name", NUMBERS)
+def test_a_number_is_finite_and_no_boolean(name, value):
+    refused(rf"{re.escape(name)}: got .*, expected ", "planted", overrides={name: value})
+
+
+@pytest.mark.parametrize("value", [0, -1, 10**9, 10**30, 2.0, "3", True, math.inf, math.nan])
+@pytest.mark.parametrize("name", SIZES)
+def test_a_size_is_an_integer_that_can_be_allocated(name, value):
+    refused(rf"{re.escape(name)}: got .*, expected ", "planted", overrides={name: value})
+
+
+@pytest.mark.parametrize("name", [name for name in SIZES if "width" in name] + ["model.audio.hidden"])
+def test_a_width_of_one_is_refused(name):
+    refused(rf"{re.escape(name)}: got 1, expected greater than or equal to 2", "planted", overrides={name: 1})
+
+
+@pytest.mark.parametrize(
+    ("variant", "name"),
+    [("mult", "model.width"), ("mult", "model.heads"), ("mult", "model.layers"), ("mult", "model.kernel"),
+     ("low_rank_fusion", "model.fusion.rank"), ("nearest_labels", "objective.labels.neighbours")],
+)  # fmt: skip
+def test_sizes_of_other_parts_are_bounded_too(variant, name):
+    refused(rf"{re.escape(name)}: got 1000000000, expected less than", "planted", variant, overrides={name: 10**9})
+
+
+@pytest.mark.parametrize(
+    "seed", [1e20, 1111.0, "1111", -1, True, None, 1.5, math.nan, math.inf, 2**32, 10**30, [1], ""]
+)
+def test_a_seed_has_one_spelling(seed):
+    refused(r"seed: got .*, expected ", "planted", "paper", seed)
+
+
+def test_the_largest_seed():
+    assert resolve("planted", seed=2**32 - 1).seed == 2**32 - 1
+
+
+@pytest.mark.parametrize("name", ["", ".", "..", "../x", "a/b", "/x", "a b", "-x", "a\0b", "x" * 300])
+def test_a_name_leads_nowhere(name):
+    refused(r"dataset\.name: got ", "planted", overrides={"dataset.name": name})
+    with pytest.raises(ValueError, match="got the name"):
+        paths.run_folder("planted", name, 1)
+    with pytest.raises(ValueError, match="got the name"):
+        paths.run_folder(name, "paper", 1)
+
+
+def test_a_data_set_has_the_name_of_its_file():
+    refused(r"dataset\.name: got 'other', expected 'planted'", "planted", overrides={"dataset.name": "other"})
+
+
+@pytest.mark.parametrize("overrides", [[], ["training.max_epochs"], "training.max_epochs=3", "", 3, True, ("a", 1)])
+def test_overrides_are_a_mapping(overrides):
+    refused(r"overrides: got .*, expected a mapping such as", "planted", overrides=overrides)
+
+
+@pytest.mark.parametrize("name", ["", ".", "training.", ".training", "training..max_epochs", 1, None])
+def test_the_name_of_an_override_is_dotted_text(name):
+    refused(r"overrides: got the name .*, expected one such as 'training.max_epochs'", "planted", overrides={name: 1})
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        ({"seed": 3}, r"got seed in a preset or an override, expected it as the parameter 'seed'"),
+        ({"variant": "x"}, r"got variant in a preset or an override"),
+        ({"training": 1}, r"training: got 1, expected a mapping"),
+        ({"training": None}, r"training: got None, expected a mapping"),
+        ({"training.max_epochs.x": 1}, r"training\.max_epochs: got \{'x': 1\}, expected a valid integer"),
+        ({"trainig.max_epochs": 1}, r"trainig: got an unknown setting, .* did you mean 'training'\?"),
+        ({"training.epochs": 1}, r"training\.epochs: .* did you mean 'max_epochs'\?"),
+        ({"max_epochs": 1}, r"max_epochs: got an unknown setting, .* did you mean 'training\.max_epochs'\?"),
+        ({"training.precision": "flot64"}, r"got 'flot64', .* did you mean 'float64'\?"),
+        ({"training.precision": False}, r"precision: got false, .*without quotes; write float32"),
+        ({"training.precision": True}, r"precision: got True, .*YAML reads yes, no, true and false"),
+        ({"training.precision": 0}, r"precision: got 0, expected 'float32'"),
+        ({"training.average": "no"}, r"average: got 'no', expected a valid boolean"),
+        ({"training.device": "cuda"}, r"device: got 'cuda', expected 'auto' or 'cpu'"),
+        ({"objective.labels": {"kind": True}}, r"labels\.kind: got True, .*without quotes"),
+        ({DISTANCE: {"kind": "euclidean"}}, r"distance\.kind: got 'euclidean', expected one of covariance, corr"),
+        ({DISTANCE: {"kind": "correlaton"}}, r"did you mean 'correlation'\?"),
+        ({DISTANCE: {"kind": ["cka"]}}, r"distance\.kind: got \['cka'\], expected one of"),
+        ({DISTANCE: "cka"}, r"distance: got 'cka', expected a mapping such as \{kind: cka\}"),
+        ({PAIRS: {"audio-vision": math.nan}}, r"pairs\..*: got nan, expected a finite number"),
+        ({PAIRS: {"audio-vision": math.inf}}, r"pairs\..*: got inf, expected a finite number"),
+        ({PAIRS: {"audio-vision": 1, "vision-audio": 2}}, r"got the pair 'vision-audio' twice"),
+        ({PAIRS: {1: 1}}, r"got the pair 1, expected two different ones"),
+        ({PAIRS: {"audio-audio": 1}}, r"got the pair 'audio-audio', expected two different ones"),
+        ({PAIRS: ["audio-vision"]}, r"pairs: got \['audio-vision'\], expected a mapping"),
+        ({PAIRS: {"audio-vision": -1}}, r"got weight -1.0 for audio-vision on the distance covariance"),
+        ({"objective.alignment.scale": -1}, r"got weight -100.0 for audio-vision .*: correlation, cka, cmd"),
+        ({PAIRS: {"audio-vision": 1e200}, "objective.alignment.scale": 1e200}, r"got weight inf for audio-vision"),
+        ({"dataset.features": " "}, r"features: got ' ', expected text that is not empty"),
+        ({"dataset.cache_folder": ""}, r"cache_folder: got '', expected text"),
+        ({"text.encoder": ""}, r"encoder: got '', expected text"),
+        ({"dataset.missing": {"train": {"vision": math.nan}}}, r"missing\.train\.vision: got nan"),
+        ({"dataset.missing": {"trian": {"vision": 0.1}}}, r"missing\.trian: got 'trian', .* did you mean 'train'"),
+        ({"dataset.planted.signal_to_noise": {"text": 0}}, r"signal_to_noise\.text: got 0, expected greater than 0"),
+        ({"dataset.planted.signal_to_noise": {"txt": 1}}, r"signal_to_noise\.txt: got 'txt', .* did you mean 'text'"),
+        ({"dataset.planted.seed": -1}, r"planted\.seed: got -1"),
+        ({"dataset.known_sha256": {"a": "zz"}}, r"known_sha256\.a: got 'zz'"),
+        ({"model": {"kind": "mult", "heads": 7}}, r"model: got width 50 with 7 heads"),
+    ],
+)  # fmt: skip
+def test_wrong_overrides_are_refused_with_what_to_do(overrides, message):
+    refused(message, "planted", overrides=overrides)
+
+
+@pytest.mark.parametrize("name", ["", None, 3, [], ["planted"], "../planted", "planted.yaml", "Planted", "/etc/passwd"])
+def test_a_data_set_or_variant_that_is_no_name_is_refused(name):
+    refused(r"got dataset .*, expected one of config/datasets", name)
+    refused(r"got variant .*, expected one of config/variants\.yaml", "planted", name)
+
+
+def test_a_value_of_any_size_is_shown_shortened():
+    refused(r"training: got \[0, 0, .*\.\.\.", "planted", overrides={"training": [0] * 10**6})
+
+
+def test_a_number_that_yaml_reads_as_text_is_a_number():
+    rate = yaml.safe_load("{training.groups.text.learning_rate: 1e-3}")
+    assert isinstance(*rate.values(), str)
+    assert resolve("planted", overrides=rate).training.groups.text.learning_rate == 0.001
+
+
+def test_the_older_name_of_float32_is_read():
+    assert resolve("planted", overrides={"training.precision": "no"}).training.precision == "float32"
+
+
+def test_a_pair_has_one_spelling():
+    config = resolve("planted", overrides={PAIRS: {"vision-audio": 2}})
+    assert config == resolve("planted", overrides={PAIRS: {("audio", "vision"): 2.0}})
+    assert config.objective.alignment.model_dump(mode="json")["pairs"] == {"audio-vision": 2.0}
+
+
+UNNUMBERED = {
+    "training.state_every": 1,
+    "dataset.title": "Another",
+    "dataset.cache_folder": "elsewhere",
+    "dataset.known_sha256": {"a": "0" * 64},
+}
+
+
+def test_settings_that_change_no_number_are_no_part_of_the_identity():
+    config = resolve("planted", overrides=UNNUMBERED)
+    assert config != resolve("planted")
+    assert config.identity() == resolve("planted").identity()
+    assert config.changes() == {}
+    assert {*UNNUMBERED} == {
+        f"{section}.{name}"
+        for section, settings in config
+        if section in ("dataset", "training")
+        for name in type(settings).model_fields
+        if name not in config.identity()[section]
+    }
+
+
+@pytest.mark.parametrize(
+    "name", ["training.max_epochs", "training.patience", "dataset.max_tokens", "model.audio.width"]
+)
+def test_every_other_setting_is_a_part_of_it(name):
+    config = resolve("planted", overrides={name: 7})
+    assert config.identity() != resolve("planted").identity()
+    assert config.changes() == {name: 7}
+
+
+def test_two_spellings_of_the_same_overrides_are_the_same_changes():
+    nested = resolve("planted", overrides={"training": {"max_epochs": 2}}).changes()
+    assert nested == resolve("planted", overrides={"training.max_epochs": 2, "training.state_every": 5}).changes()
+    assert paths.runs_folder(nested).parent.name == "trials"
+    assert paths.runs_folder(resolve("planted", overrides={"training.max_epochs": 50}).changes()) == paths.RUNS
+
+
+def test_changes_name_another_kind_and_an_emptied_mapping():
+    assert resolve("planted", overrides={PAIRS: {}}).changes() == {PAIRS: {}}
+    assert resolve("planted", overrides={"objective.labels": {"kind": "none"}}).changes() == {
+        "objective.labels.kind": "none"
+    }
+    features = resolve("planted", features="other.pkl")
+    assert features.changes() == {"dataset.features": "other.pkl"}
+
+
+def test_a_typo_is_reported_before_torch_is_imported():
+    code = """if True:
+        import sys
+        from msa_core.config import resolve
+        try:
+            resolve("planted", "papr")
+        except ValueError:
+            sys.exit(bool({"torch", "transformers", "pandas"} & set(sys.modules)))
+        sys.exit("accepted")"""
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def test_settings_are_frozen():
     with pytest.raises(ValidationError):
         ObjectiveConfig().weight_adjustment = False
-
-
-def test_an_unknown_grid_is_refused():
-    with pytest.raises(ValueError, match=r"got grid 'tiny', expected one of"):
-        grid("tiny")
 
 
 @pytest.mark.parametrize(
@@ -148,3 +384,22 @@ def test_unknown_parameters(cells, unknown):
     else:
         with pytest.raises(ValueError, match=f"got unknown parameter {unknown}, expected one of seed"):
             refuse_unknown_parameters(cells)
+
+
+@pytest.mark.parametrize(
+    ("declared", "given", "message"),
+    [
+        ("seed: int = 1", "seed = 1111.0", r"parameter seed: got 1111\.0 \(float\), expected int"),
+        ("seed: int = 1", "seed = '1111'", r"parameter seed: got '1111' \(str\), expected int"),
+        ("seed: int = 1", "seed = float('nan')", r"parameter seed: got nan \(float\), expected int"),
+        ("seed: int = 1", "seed = True", r"parameter seed: got True \(bool\), expected int"),
+        ("save: bool = False", "save = 'no'", r"parameter save: got 'no' \(str\), expected bool"),
+        ("variants: list = []", "variants = 'paper'", r"parameter variants: got 'paper' \(str\), expected list"),
+        ("overrides: dict = {}", "overrides = ['a']", r"parameter overrides: got \['a'\] \(list\), expected dict"),
+        ("variant: str = ''", "varaint = 'a'", r"unknown parameter varaint, .* did you mean 'variant'\?"),
+    ],
+)
+def test_a_parameter_has_the_type_that_is_declared(declared, given, message):
+    with pytest.raises(ValueError, match=message):
+        refuse_unknown_parameters([declared, f"# Parameters\n{given}\n", "check"])
+    refuse_unknown_parameters([declared, f"# Parameters\n{re.sub(': .* =', ' =', declared)}\n", "check"])

@@ -1,6 +1,7 @@
 """Oracles: torch's own LSTM run sample by sample, transformers' own output."""
 
 import copy
+import json
 import sys
 
 import pytest
@@ -79,6 +80,44 @@ def test_any_folder_of_transformers_works(tmp_path):
     tiny.save_pretrained(tmp_path)
     loaded = load_text_encoder(str(tmp_path))
     torch.testing.assert_close(loaded.transformer.state_dict(), tiny.state_dict())
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A tiny model as transformers saves it."""
+    load_text_encoder("tiny").transformer.save_pretrained(tmp_path)
+    return tmp_path
+
+
+def test_pickled_weights_are_refused_unread(folder):
+    (folder / "model.safetensors").unlink()
+    torch.save(load_text_encoder("tiny").transformer.state_dict(), folder / "pytorch_model.bin")
+    with pytest.raises(
+        ValueError, match=r"got no model\.safetensors, .*pickled weights .* are not read: choose a model"
+    ):
+        load_text_encoder(str(folder))
+
+
+def test_a_models_own_code_is_never_run(folder):
+    config = json.loads((folder / "config.json").read_text())
+    own = {"model_type": "mine", "auto_map": {"AutoConfig": "own.Config", "AutoModel": "own.Model"}}
+    (folder / "config.json").write_text(json.dumps(config | own))
+    (folder / "own.py").write_text(f"open({str(folder / 'trace')!r}, 'w')\nclass Config: ...\nclass Model: ...\n")
+    for load in (load_text_encoder, load_tokenizer):
+        with pytest.raises(ValueError, match=r"text encoder '.*': got a model that .* the model's own code"):
+            load(str(folder))
+    assert not (folder / "trace").exists()
+
+
+@pytest.mark.parametrize(
+    ("file", "content"),
+    [("model.safetensors", b"damaged"), ("config.json", b"{"), ("config.json", b'{"model_type": "none"}')],
+)
+def test_a_damaged_model_is_refused_in_one_line(folder, file, content):
+    (folder / file).write_bytes(content)
+    with pytest.raises((ValueError, OSError), match=r"^text encoder '.*': got .*'minilm'") as refused:
+        load_text_encoder(str(folder))
+    assert "\n" not in str(refused.value)
 
 
 def test_minilm_is_a_pretrained_bert_without_its_pooler():

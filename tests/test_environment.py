@@ -1,5 +1,6 @@
-"""pyproject.toml, requirements.lock and environment.yml say the same."""
+"""pyproject.toml, the two lock files and environment.yml say the same."""
 
+import re
 import sys
 import tomllib
 from importlib.metadata import packages_distributions
@@ -14,11 +15,14 @@ from packaging.utils import canonicalize_name
 from msa_core import paths
 
 PROJECT = tomllib.loads((paths.ROOT / "pyproject.toml").read_text())["project"]
-LOCK = [
-    Requirement(line)
-    for line in (paths.ROOT / "requirements.lock").read_text().splitlines()
-    if line and not line.startswith("#")
-]
+TORCH_LOCK = (paths.ROOT / "requirements-torch.lock").read_text()
+HASHED_LOCK = (paths.ROOT / "requirements.lock").read_text()
+HASHES = {
+    Requirement(line): re.findall(r"--hash=sha256:([0-9a-f]{64})(?: \\)?$", hashes, re.MULTILINE)
+    for line, hashes in re.findall(r"^(\w\S*==.*?) \\\n((?: .*\n)+)", HASHED_LOCK, re.MULTILINE)
+}
+TORCH = [Requirement(line) for line in TORCH_LOCK.splitlines() if not line.startswith("#")]
+LOCK = [*TORCH, *HASHES]
 CONDA = yaml.safe_load((paths.ROOT / "environment.yml").read_text())
 EXTRAS = PROJECT["optional-dependencies"]
 IMPORTS = build_graph("msa_core", include_external_packages=True, cache_dir=None)
@@ -70,9 +74,25 @@ def test_an_installation_brings_what_its_modules_import(modules, extras):
     assert needed <= {canonicalize_name(requirement.name) for requirement in installed_with(*extras)}
 
 
-def test_conda_installs_the_same_lock_and_the_package():
-    (pip,) = (entry["pip"] for entry in CONDA["dependencies"] if isinstance(entry, dict))
-    assert pip == ["--requirement requirements.lock", "--editable ."]
+def test_everything_but_torch_has_hashes():
+    assert [requirement.name for requirement in TORCH] == ["torch"]
+    lines = [line for line in HASHED_LOCK.splitlines() if not line.startswith("#")]
+    assert len(lines) == sum(1 + len(hashes) for hashes in HASHES.values())  # every line was understood
+    assert all(HASHES.values())
+    assert "torch" not in {requirement.name for requirement in HASHES}
+
+
+def test_no_lock_names_an_index_or_a_place_of_one_machine():
+    assert not re.search(r"://|--(extra-)?index|--find-links|^-", TORCH_LOCK + HASHED_LOCK, re.MULTILINE)
+
+
+def test_make_installs_torch_first_and_then_the_hashed_lock():
+    makefile = (paths.ROOT / "Makefile").read_text()
+    installations = re.findall(r"pip install (.*--requirement .*)", makefile)
+    assert installations == [
+        "$(PIPFLAGS) --requirement requirements-torch.lock",
+        "--require-hashes --requirement requirements.lock",
+    ]
 
 
 def test_conda_has_a_python_that_the_project_allows():

@@ -1,5 +1,7 @@
 """Oracle: a plain recomputation of every centre over all N samples at every step, in float64 numpy."""
 
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -209,6 +211,24 @@ def test_features_keep_no_graph():
     assert not any(buffer.requires_grad for buffer in generator.buffers())
 
 
+BAD_BOUNDS = [0, -1, math.inf, math.nan, "3", None, True]
+BAD_SIZES = [0, -1, 1.5, True, 10**12, "3", None]
+
+
+@pytest.mark.parametrize("exclude_zero", [True, False])
+@pytest.mark.parametrize("task", ["multimodal", "text"])
+def test_a_label_before_it_is_initialised_is_an_error(task, exclude_zero):
+    generator = UnimodalLabelGenerator(3, {"multimodal": 2, "text": 2}, label_bound=1, exclude_zero=exclude_zero)
+    with pytest.raises(ValueError, match=r"sample 0 has no label yet; call initialise"):
+        generator.labels(task, torch.tensor([0]))
+    with pytest.raises(ValueError, match=r"sample 1 has no label yet; call initialise"):
+        generator.update(maps(1), torch.tensor([1]), 1)
+    generator.initialise(torch.tensor([0, 1]), torch.tensor([0.5, -0.5]))
+    assert generator.labels(task, torch.tensor([1, 0])).tolist() == [-0.5, 0.5]
+    with pytest.raises(ValueError, match=r"sample 2 has no label yet"):
+        generator.labels(task, torch.tensor([1, 2]))
+
+
 def generator_of_four():
     generator = UnimodalLabelGenerator(4, {"multimodal": 2, "text": 2}, label_bound=1)
     generator.initialise(torch.arange(4), torch.tensor([1.0, -1.0, 0.5, 0.0]))
@@ -226,7 +246,7 @@ def maps(size, width=2):
         (lambda g: g.initialise(torch.tensor([2, 2]), torch.zeros(2)), r"sample 2 twice in one batch"),
         (lambda g: g.update(maps(1), torch.tensor([4]), 1), r"got sample numbers 4\.\.4, expected 0\.\.3"),
         (lambda g: g.update(maps(1), torch.tensor([-1]), 1), r"got sample numbers -1\.\.-1, expected 0\.\.3"),
-        (lambda g: g.update(maps(1), torch.tensor([0]), 0), r"got epoch 0, expected 1 or more"),
+        (lambda g: g.update(maps(1), torch.tensor([0]), 0), r"got epoch 0, expected an integer, 1 or more"),
         (
             lambda g: g.update(maps(1, 3), torch.tensor([0]), 1),
             r"got \(1, 3\) for features of 'multimodal', expected \(1, 2\)",
@@ -238,6 +258,15 @@ def maps(size, width=2):
         (lambda g: g.initialise(torch.tensor([3]), torch.tensor([1.5])), r"label 1.5 for sample 3, .* within ±1"),
         (lambda g: g.initialise(torch.tensor([3]), torch.tensor([-1.5])), r"label -1.5 for sample 3, .* within ±1"),
         (lambda g: g.initialise(torch.tensor([3]), torch.tensor([torch.nan])), r"label nan for sample 3"),
+        (lambda g: g.labels("text", torch.tensor([4])), r"got sample numbers 4\.\.4, expected 0\.\.3"),
+        (lambda g: g.labels("text", torch.tensor([-1])), r"got sample numbers -1\.\.-1, expected 0\.\.3"),
+        (lambda g: g.labels("text", torch.tensor([1.0])), r"got an index of shape \(1,\) and torch\.float32"),
+        (lambda g: g.initialise(torch.tensor([True] * 4), torch.zeros(4)), r"and torch\.bool, expected sample numbers"),
+        (lambda g: g.initialise(torch.arange(4), torch.zeros(3)), r"labels of shape \(3,\), expected \(4,\)"),
+        *(
+            (lambda g, epoch=epoch: g.update(maps(1), torch.tensor([0]), epoch), r"got epoch .*, expected an integer")
+            for epoch in (1.5, math.nan, True, "2", None)
+        ),
         (lambda g: g.labels("audio", torch.tensor([0])), r"got task 'audio', expected one of \['multimodal', 'text'\]"),
     ],
 )
@@ -259,8 +288,11 @@ def test_a_batch_of_no_samples_changes_nothing():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ((4, {"text": 2}, 1), r"expected 'multimodal' among them"),
-        ((4, {"multimodal": 2}, 0), r"got label_bound 0, expected a positive"),
+        ((4, {"text": 2}, 1), r"expected a width for each task, 'multimodal' among them"),
+        *(((4, {"multimodal": 2}, bound), r"got label_bound .*, expected a positive") for bound in BAD_BOUNDS),
+        *(((size, {"multimodal": 2}, 1), r"num_samples .*, expected an integer within") for size in BAD_SIZES),
+        *(((4, {"multimodal": size}, 1), r"width of 'multimodal': .*, expected an integer") for size in BAD_SIZES),
+        ((4, ["multimodal"], 1), r"got feature_dims \['multimodal'\], expected a width for each task"),
         ((4, {"multimodal": 2}, 1, True, "cosine"), r"got distance 'cosine', expected 'l2' or 'squared'"),
     ],
 )

@@ -135,6 +135,20 @@ def test_a_finished_run_with_other_settings_is_refused_and_kept(finished):
     assert (folder / "metrics.json").read_bytes() == before
 
 
+def test_a_setting_that_changes_no_number_is_no_other_run(finished, monkeypatch):
+    folder, result = finished
+    monkeypatch.setattr(run, "fit", lambda *_, **__: pytest.fail("trained again"))
+    assert run.train(settings(**{"training.state_every": 7, "dataset.title": "B"}), folder).metrics == result.metrics
+
+
+def test_a_state_belongs_to_what_decides_its_numbers(tmp_path):
+    folder = tmp_path / "seed-1111"
+    state = run._state_file(settings(), folder)
+    state.write_text("kept")
+    assert run._state_file(settings(**{"training.state_every": 7}), folder).read_text() == "kept"
+    assert not run._state_file(settings(**{"training.max_epochs": 4}), folder).exists()
+
+
 def test_two_processes_never_share_a_run(tmp_path):
     folder = tmp_path / "seed-1"
     with FileLock(tmp_path / ".seed-1.lock"), pytest.raises(RuntimeError, match=r"another process is at this run"):

@@ -82,7 +82,7 @@ def study(small_checkout):
     variants = yaml.safe_load(file.read_text())
     variants["no_label_generation"]["training.groups.audio.learning_rate"] = 1e300
     file.write_text(yaml.safe_dump(variants))
-    for name in ("Makefile", "requirements.lock", "pyproject.toml"):
+    for name in ("Makefile", "requirements-torch.lock", "requirements.lock", "pyproject.toml"):
         shutil.copy(paths.ROOT / name, folder)
     (folder / ".venv").mkdir()  # this environment: nothing is to be set up
     (folder / ".venv" / "bin").symlink_to(Path(sys.executable).parent)

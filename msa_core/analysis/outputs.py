@@ -37,12 +37,12 @@ class Outputs:
     def table(self, table: pd.DataFrame, markdown: str, name: str, latex: str = "") -> None:
         """`write_table`, if files are written."""
         if self.save:
-            write_table(table, markdown, paths.from_root(self.tables_folder) / name, latex)
+            write_table(table, markdown, _place(self.tables_folder, name), latex)
 
     def rows(self, rows: pd.DataFrame, name: str) -> None:
         """`<name>.parquet`, for tables too long to be read, if files are written."""
         if self.save:
-            file = paths.from_root(self.tables_folder) / f"{name}.parquet"
+            file = _place(self.tables_folder, f"{name}.parquet")
             file.parent.mkdir(parents=True, exist_ok=True)
             if not (file.is_file() and _keep(file, difference(pd.read_parquet(file), rows))):
                 rows.to_parquet(file, index=False)
@@ -50,7 +50,11 @@ class Outputs:
     def figure(self, figure: Figure, name: str) -> None:
         """`write_figure`, if files are written."""
         if self.save:
-            write_figure(figure, paths.from_root(self.figures_folder) / name)
+            write_figure(figure, _place(self.figures_folder, name))
+
+
+def _place(folder: str, name: str) -> Path:
+    return paths.from_root(folder) / paths.file_name(name)
 
 
 def write_table(table: pd.DataFrame, markdown: str, file: Path, latex: str = "") -> None:

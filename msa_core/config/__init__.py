@@ -5,9 +5,11 @@ Each kind of part (model, fusion, distance, label source) has its settings class
 
 from msa_core.config.base import Settings
 from msa_core.config.data import DatasetConfig
+from msa_core.config.files import load_preset, load_variants, load_yaml
 from msa_core.config.notebooks import refuse_unknown_parameters
+from msa_core.config.problems import problems
 from msa_core.config.run import RunConfig, resolve
-from msa_core.config.study import GridRun, families, grid, load_yaml
+from msa_core.config.study import GridRun, families, grid
 from msa_core.config.training import GroupsConfig, TrainingConfig
 
 __all__ = [
@@ -19,7 +21,10 @@ __all__ = [
     "TrainingConfig",
     "families",
     "grid",
+    "load_preset",
+    "load_variants",
     "load_yaml",
+    "problems",
     "refuse_unknown_parameters",
     "resolve",
 ]

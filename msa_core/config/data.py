@@ -4,37 +4,43 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from msa_core.config.base import MMSA, Settings
+from msa_core.config.base import MMSA, MOST, UNNUMBERED, Count, Name, Number, Seed, Settings, Text
 
 Modality = Literal["text", "audio", "vision"]
 Split = Literal["train", "valid", "test"]
-Share = Annotated[float, Field(ge=0, le=1)]
+Share = Annotated[Number, Field(ge=0, le=1)]
+Ratio = Annotated[Number, Field(gt=0)]
+Sum = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 
 
 class Planted(Settings):
     """Arguments of `planted_features`."""
 
-    num_train: int = Field(600, ge=2, description="samples")
-    num_valid: int = Field(200, ge=2, description="samples")
-    num_test: int = Field(300, ge=2, description="samples")
-    signal_to_noise: dict[str, float] = Field({}, description="ratio per modality; those left out have the default")
-    seed: int = Field(0, description="of the data, not of the training")
+    num_train: int = Field(600, ge=2, le=MOST, description="samples")
+    num_valid: int = Field(200, ge=2, le=MOST, description="samples")
+    num_test: int = Field(300, ge=2, le=MOST, description="samples")
+    signal_to_noise: dict[Modality, Ratio] = Field({}, description="per modality; those left out have the default")
+    seed: Seed = Field(0, description="of the data, not of the training")
 
 
 class DatasetConfig(Settings):
     """Where the data are and how they are read."""
 
-    name: str = Field(description="names the run's folder")
-    title: str = Field(description="the name in tables and figures")
-    features: str | None = Field(None, description="feature file, from the top folder; None: planted data")
+    name: Name = Field(description="names the run's folder")
+    title: Annotated[Text, UNNUMBERED] = Field(description="the name in tables and figures")
+    features: Text | None = Field(None, description="feature file, from the top folder; None: planted data")
     planted: Planted = Planted()
-    known_sha256: dict[str, str] = Field({}, description="name -> SHA-256 of the files that the field shares")
-    label_bound: float = Field(gt=0, description="H: labels are within [-H, H]")
+    known_sha256: Annotated[dict[str, Sum], UNNUMBERED] = Field(
+        {}, description="name -> SHA-256 of the files that the field shares"
+    )
+    label_bound: Number = Field(gt=0, description="H: labels are within [-H, H]")
     metrics: Literal["mosi", "sims"] = Field(description="scheme of msa_core.metrics")
     standardise: bool = Field(False, description="frames to mean 0, standard deviation 1 of the train split")
-    max_frames: int | None = Field(None, ge=1, description="frames kept from the start; None: all")
-    max_tokens: int = Field(50, ge=3, description=f"tokens kept, special ones included ({MMSA}: seq_lens)")
-    cache_folder: str | None = Field(None, description="for the cache of the feature file; None: beside it")
+    max_frames: Count | None = Field(None, description="frames kept from the start; None: all")
+    max_tokens: int = Field(50, ge=3, le=MOST, description=f"tokens kept, special ones included ({MMSA}: seq_lens)")
+    cache_folder: Annotated[Text | None, UNNUMBERED] = Field(
+        None, description="for the cache of the feature file; None: beside it"
+    )
     missing: dict[Split, dict[Modality, Share]] = Field(
         {}, description="split -> modality -> share of its samples that lose this modality, drawn from the run's seed"
     )
@@ -43,5 +49,5 @@ class DatasetConfig(Settings):
 class TextConfig(Settings):
     """The text encoder, which every model shares."""
 
-    encoder: str = Field("tiny", description="'tiny', 'minilm', a name on the transformers hub, or a folder")
+    encoder: Text = Field("tiny", description="'tiny', 'minilm', a name on the transformers hub, or a folder")
     frozen: bool = Field(False, description="text is encoded once and its encoder not trained: for sweeps")

@@ -2,24 +2,24 @@
 
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from msa_core.config.base import MMSA, Settings
+from msa_core.config.base import MMSA, Number, Settings, Width
 
 
 class FrameEncoderConfig(Settings):
     """An LSTM encoder."""
 
-    hidden: int = Field(32, ge=1, description=f"width of the LSTM ({MMSA}: audio 16, vision 32)")
-    width: int = Field(32, ge=1, description="width of the encoding; one for both, so that they can be aligned")
-    dropout: float = Field(0.0, ge=0, lt=1, description=f"before the linear layer ({MMSA})")
+    hidden: Width = Field(32, description=f"width of the LSTM ({MMSA}: audio 16, vision 32)")
+    width: Width = Field(32, description="width of the encoding; one for both, so that they can be aligned")
+    dropout: Number = Field(0.0, ge=0, lt=1, description=f"before the linear layer ({MMSA})")
 
 
 class ProjectionConfig(Settings):
     """A feature made from encodings."""
 
-    width: int = Field(ge=1, description=f"width of the feature ({MMSA}: post_*_dim)")
-    dropout: float = Field(0.0, ge=0, lt=1, description=f"before the linear layer ({MMSA}: post_*_dropout)")
+    width: Width = Field(description=f"width of the feature ({MMSA}: post_*_dim)")
+    dropout: Number = Field(0.0, ge=0, lt=1, description=f"before the linear layer ({MMSA}: post_*_dropout)")
 
 
 class UnimodalConfig(Settings):
@@ -37,15 +37,15 @@ class ConcatenationConfig(ProjectionConfig):
     """The paper's fusion, `msa_core.fusion.Concatenation`."""
 
     kind: Literal["concatenation"] = "concatenation"
-    width: int = Field(128, ge=1, description=f"width of the multimodal feature ({MMSA}: post_fusion_dim)")
+    width: Width = Field(128, description=f"width of the multimodal feature ({MMSA}: post_fusion_dim)")
 
 
 class LowRankConfig(ProjectionConfig):
     """`msa_core.parts.low_rank.LowRankFusion` (LMF)."""
 
     kind: Literal["low_rank"] = "low_rank"
-    width: int = Field(128, ge=1, description="width of the multimodal feature, as in the paper's fusion")
-    rank: int = Field(4, ge=1, description="number of terms (the LMF paper tunes it; 4 is among its choices)")
+    width: Width = Field(128, description="width of the multimodal feature, as in the paper's fusion")
+    rank: int = Field(4, ge=1, le=256, description="number of terms (the LMF paper tunes it; 4 is among its choices)")
 
 
 FusionConfig = Annotated[ConcatenationConfig | LowRankConfig, Field(discriminator="kind")]
@@ -70,15 +70,25 @@ class MulTConfig(Settings):
 
     kind: Literal["mult"] = "mult"
     reads_every_token: ClassVar[bool] = True
-    width: int = Field(50, ge=1, description="of the cross-modal transformers; a multiple of heads")
-    heads: int = Field(10, ge=1, description="attention heads")
-    layers: int = Field(4, ge=1, description="of each cross-modal transformer; those behind them have at least 3")
-    kernel: int = Field(5, ge=1, description="steps that a convolution reads")
-    attention_dropout: float = Field(0.2, ge=0, lt=1, description="MMSA: 0.3 text, 0.2 audio, 0 vision; one here")
-    embedding_dropout: float = Field(0.2, ge=0, lt=1, description="on sequences with their positions")
-    text_dropout: float = Field(0.5, ge=0, lt=1, description="on the text encoder's states")
-    output_dropout: float = Field(0.5, ge=0, lt=1, description="in the residual block")
+    width: Width = Field(50, description="of the cross-modal transformers; a multiple of heads")
+    heads: int = Field(10, ge=1, le=256, description="attention heads")
+    layers: int = Field(
+        4, ge=1, le=256, description="of each cross-modal transformer; those behind them have at least 3"
+    )
+    kernel: int = Field(5, ge=1, le=256, description="steps that a convolution reads")
+    attention_dropout: Number = Field(0.2, ge=0, lt=1, description="MMSA: 0.3 text, 0.2 audio, 0 vision; one here")
+    embedding_dropout: Number = Field(0.2, ge=0, lt=1, description="on sequences with their positions")
+    text_dropout: Number = Field(0.5, ge=0, lt=1, description="on the text encoder's states")
+    output_dropout: Number = Field(0.5, ge=0, lt=1, description="in the residual block")
     unimodal: UnimodalConfig = UnimodalConfig()
+
+    @model_validator(mode="after")
+    def _heads_share_the_width(self) -> "MulTConfig":
+        if self.width % self.heads:
+            raise ValueError(
+                f"got width {self.width} with {self.heads} heads, expected a width that is a multiple of heads"
+            )
+        return self
 
 
 ModelConfig = Annotated[SharedEncodersConfig | MulTConfig, Field(discriminator="kind")]

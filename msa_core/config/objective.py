@@ -1,42 +1,52 @@
 """Settings of what is minimised: alignment, its distance, and the source of the unimodal labels."""
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from math import isfinite
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BeforeValidator, Field, PlainSerializer, model_validator
 
 from msa_core import MODALITIES
-from msa_core.config.base import MMSA, Settings
+from msa_core.config.base import MMSA, Count, Number, Settings, Width, shown
 from msa_core.config.data import Modality
 
 # --- distances ------------------------------------------------------------------------------------------------------
 
 
-class CovarianceDistance(Settings):
+class DistanceSettings(Settings):
+    """A distance; a negative weight, which drives features apart without end, needs a bounded one."""
+
+    bounded: ClassVar[bool] = False
+
+
+class CovarianceDistance(DistanceSettings):
     """The paper's, `msa_core.alignment.covariance_distance`."""
 
     kind: Literal["covariance"] = "covariance"
 
 
-class CorrelationDistance(Settings):
+class CorrelationDistance(DistanceSettings):
     """`msa_core.parts.distances.correlation_distance`: scale-free, bounded."""
 
     kind: Literal["correlation"] = "correlation"
+    bounded: ClassVar[bool] = True
 
 
-class CKADistance(Settings):
+class CKADistance(DistanceSettings):
     """`msa_core.parts.distances.cka_distance`: sees which sample is which, bounded."""
 
     kind: Literal["cka"] = "cka"
+    bounded: ClassVar[bool] = True
 
 
-class CMDDistance(Settings):
+class CMDDistance(DistanceSettings):
     """`msa_core.parts.distances.cmd_distance`: central moments, bounded."""
 
     kind: Literal["cmd"] = "cmd"
+    bounded: ClassVar[bool] = True
 
 
-class MeanAndCovarianceDistance(Settings):
+class MeanAndCovarianceDistance(DistanceSettings):
     """`msa_core.parts.distances.mean_and_covariance_distance`."""
 
     kind: Literal["mean_and_covariance"] = "mean_and_covariance"
@@ -49,19 +59,24 @@ DistanceConfig = Annotated[
 
 
 def _split_pairs(pairs: Any) -> Any:
-    """ "audio-vision" -> ("audio", "vision")."""
+    """ "vision-audio" -> ("audio", "vision"): one spelling of each pair."""
     if not isinstance(pairs, Mapping):
         return pairs
-    split = {tuple(pair.split("-")) if isinstance(pair, str) else pair: weight for pair, weight in pairs.items()}
-    for name, pair in zip(pairs, split, strict=True):
-        if len(pair) != 2 or len(set(pair)) != 2 or not set(pair) <= set(MODALITIES):
+    split: dict[tuple[str, ...], Any] = {}
+    for name, weight in pairs.items():
+        pair = name.split("-") if isinstance(name, str) else name
+        members = tuple(modality for modality in MODALITIES if isinstance(pair, list | tuple) and modality in pair)
+        if len(members) != 2 or len(pair) != 2:
             expected = f"two different ones of {', '.join(MODALITIES)}, such as 'audio-vision'"
-            raise ValueError(f"got the pair {name!r}, expected {expected}")
+            raise ValueError(f"got the pair {shown(name)}, expected {expected}")
+        if members in split:
+            raise ValueError(f"got the pair {shown(name)} twice, expected each pair once")
+        split[members] = weight
     return split
 
 
 Pairs = Annotated[
-    dict[tuple[Modality, Modality], float],
+    dict[tuple[Modality, Modality], Number],
     BeforeValidator(_split_pairs),
     PlainSerializer(lambda pairs: {"-".join(pair): weight for pair, weight in pairs.items()}),
 ]
@@ -71,9 +86,21 @@ class AlignmentConfig(Settings):
     """Shared information, `msa_core.alignment.AlignmentLoss`."""
 
     pairs: Pairs = Field({}, description="weight of each pair, written 'audio-vision'; empty: no alignment")
-    scale: float = Field(1.0, description="times every weight; 0: distances are measured, not trained")
+    scale: Number = Field(1.0, description="times every weight; 0: distances are measured, not trained")
     distance: DistanceConfig = CovarianceDistance()
-    width: int = Field(32, ge=1, description="where a pair's widths differ: both are mapped to this one")
+    width: Width = Field(32, description="where a pair's widths differ: both are mapped to this one")
+
+    @model_validator(mode="after")
+    def _weights_can_be_trained(self) -> "AlignmentConfig":
+        for pair, weight in self.pairs.items():
+            weight *= self.scale
+            if not isfinite(weight) or (weight < 0 and not self.distance.bounded):
+                expected = "a finite one" if self.distance.bounded else "a finite one of at least 0"
+                raise ValueError(
+                    f"got weight {weight} for {'-'.join(pair)} on the distance {self.distance.kind}, expected "
+                    f"{expected}; a negative weight needs a bounded distance: correlation, cka, cmd"
+                )
+        return self
 
 
 # --- label sources --------------------------------------------------------------------------------------------------
@@ -109,7 +136,7 @@ class NearestLabels(Settings):
     """`msa_core.parts.neighbours.NearestNeighbourLabels`."""
 
     kind: Literal["nearest"] = "nearest"
-    neighbours: int = Field(10, ge=1, description="k, samples whose labels are averaged; ours, not chosen on data")
+    neighbours: Count = Field(10, description="k, samples whose labels are averaged; ours, not chosen on data")
 
 
 LabelsConfig = Annotated[

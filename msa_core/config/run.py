@@ -1,17 +1,17 @@
 """One run's settings: the data set's preset, the variant's changes over it, then the user's overrides."""
 
-from collections.abc import Mapping
-from typing import Any, get_args
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 import yaml
 from pydantic import BaseModel, Field, ValidationError
 
-from msa_core import paths
-from msa_core.config.base import Settings
+from msa_core.config.base import Name, Seed, Settings, identity, require_known, shown
 from msa_core.config.data import DatasetConfig, TextConfig
+from msa_core.config.files import load_preset, load_variants
 from msa_core.config.model import ModelConfig, SharedEncodersConfig
 from msa_core.config.objective import ObjectiveConfig
-from msa_core.config.study import load_yaml
+from msa_core.config.problems import kind_of, problems, settings_classes
 from msa_core.config.training import TrainingConfig
 
 
@@ -23,12 +23,25 @@ class RunConfig(Settings):
     model: ModelConfig = SharedEncodersConfig()
     objective: ObjectiveConfig = ObjectiveConfig()
     training: TrainingConfig = TrainingConfig()
-    variant: str = "paper"
-    seed: int = Field(1111, ge=0, description="of weights, dropout and the order of samples")
+    variant: Name = "paper"
+    seed: Seed = Field(1111, description="of weights, dropout and the order of samples")
 
     def to_yaml(self) -> str:
         """The whole of it, defaults included."""
         return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False)
+
+    def identity(self) -> dict[str, Any]:
+        """Every setting that can change a number. Two runs are the same run if these are equal."""
+        return identity(self)
+
+    def differences(self, other: "RunConfig") -> dict[str, Any]:
+        """Dotted name -> this run's value of each setting of its identity that the other run has otherwise."""
+        others = dict(_dotted(other.identity()))
+        return {name: value for name, value in _dotted(self.identity()) if name not in others or others[name] != value}
+
+    def changes(self) -> dict[str, Any]:
+        """The `differences` from what the preset and the variant say: what the features and overrides changed."""
+        return self.differences(resolve(self.dataset.name, self.variant, self.seed))
 
 
 def resolve(
@@ -54,31 +67,61 @@ def resolve(
     >>> resolve("planted", "no_alignment", overrides={"training.max_epochs": 3}).training.max_epochs
     3
     """
-    presets = {path.stem: path for path in (paths.CONFIG / "datasets").glob("*.yaml")}
-    if dataset not in presets:
-        raise ValueError(f"got dataset {dataset!r}, expected one of {sorted(presets)} (config/datasets)")
-    variants = load_yaml(paths.CONFIG / "variants.yaml")
-    if variant not in variants:
-        raise ValueError(f"got variant {variant!r}, expected one of {sorted(variants)} (config/variants.yaml)")
-    changes = [variants[variant] or {}, overrides or {}, {} if features is None else {"dataset.features": features}]
+    preset, variants = load_preset(dataset), load_variants()
+    require_known("variant", variant, variants, "config/variants.yaml")
+    given = {} if features is None else {"dataset.features": features}
+    changes = [*_changes(variants[variant]), *_changes({} if overrides is None else overrides), *_changes(given)]
+    if reserved := sorted({"seed", "variant"} & {*preset, *(names[0] for names, _ in changes)}):
+        raise ValueError(
+            f"settings of {dataset} / {variant}: got {reserved[0]} in a preset or an override, expected it as the "
+            f"parameter {reserved[0]!r}"
+        )
+    settings = _defaults(RunConfig) | {"variant": variant, "seed": seed}
+    _merge(settings, preset, RunConfig)
+    for names, value in changes:
+        _merge(settings, _nested(names, value), RunConfig)
     try:
-        settings = _section(RunConfig(**load_yaml(presets[dataset]), variant=variant, seed=seed))
-        for name, value in (change for some in changes for change in some.items()):
-            _merge(settings, _nested(name.split("."), value))
-        return RunConfig(**settings)
+        config = RunConfig(**settings)
     except ValidationError as error:
-        problems = "; ".join(_problem(detail) for detail in error.errors())
-        raise ValueError(f"settings of {dataset} / {variant}: {problems}") from None
+        raise ValueError(f"settings of {dataset} / {variant}: {problems(error, RunConfig)}") from None
+    if config.dataset.name != dataset:
+        raise ValueError(
+            f"dataset.name: got {config.dataset.name!r}, expected {dataset!r}, the name of the preset's file; for "
+            "another data set, copy the file under another name"
+        )
+    return config
 
 
-class _Section(dict[str, Any]):
-    """Settings that are being changed, told from a value that is itself a mapping."""
+def _changes(changes: Any) -> Iterator[tuple[list[str], Any]]:
+    """Each change as the parts of its dotted name and its value."""
+    if not isinstance(changes, Mapping):
+        raise ValueError(
+            f"overrides: got {shown(changes)}, expected a mapping such as {{'training.max_epochs': 3}}; "
+            "papermill takes one by -y '{overrides: {training.max_epochs: 3}}'"
+        )
+    for name, value in changes.items():
+        if not isinstance(name, str) or not all(names := name.split(".")):
+            raise ValueError(f"overrides: got the name {shown(name)}, expected one such as 'training.max_epochs'")
+        yield names, value
 
 
-def _section(settings: BaseModel) -> _Section:
-    return _Section(
-        {name: _section(value) if isinstance(value, BaseModel) else value for name, value in settings}  # fields
-    )
+def _dotted(values: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
+    return [
+        pair
+        for name, value in values.items()
+        for pair in (
+            _dotted(value, f"{prefix}{name}.") if value and isinstance(value, dict) else [(prefix + name, value)]
+        )
+    ]
+
+
+def _defaults(settings: type[BaseModel]) -> dict[str, Any]:
+    """What a section holds where nothing is said."""
+    section = settings.model_construct().model_dump(warnings=False)
+    for name, field in settings.model_fields.items():
+        for inner in settings_classes(field.annotation) if field.is_required() else []:
+            section[name] = _defaults(inner)
+    return section
 
 
 def _nested(names: list[str], value: Any) -> dict[str, Any]:
@@ -86,49 +129,17 @@ def _nested(names: list[str], value: Any) -> dict[str, Any]:
     return {first: _nested(others, value) if others else value}
 
 
-def _merge(section: _Section, changes: Mapping[str, Any]) -> None:
+def _merge(section: dict[str, Any], changes: Mapping[str, Any], settings: type[BaseModel]) -> None:
+    """Change a section of these settings: its own sections key by key, whatever else as a whole."""
     for name, value in changes.items():
-        match section.get(name), value:
-            case (_Section() as inner, Mapping()) if value.get("kind", inner.get("kind")) == inner.get("kind"):
-                _merge(inner, value)
-            case _:
-                section[name] = value
-
-
-def _problem(detail: Any) -> str:
-    """One error of pydantic's in one line; its place names a part's `kind` too, which is left out."""
-    classes: list[type[BaseModel]] = [RunConfig]
-    names: list[str] = []
-    allowed: dict[str, Any] = {}
-    for part in detail["loc"]:
-        if chosen := [each for each in classes if "kind" in each.model_fields and _kind(each) == part and names]:
-            classes = chosen
-        else:
-            names.append(str(part))
-            allowed = {name: None for each in classes for name in each.model_fields}
-            classes = [
-                inner
-                for each in classes
-                if part in each.model_fields
-                for inner in _settings_classes(each.model_fields[part].annotation)
-            ]
-    place = ".".join(names)
-    if detail["type"] == "extra_forbidden":
-        return f"{place}: got an unknown setting, expected one of {', '.join(allowed)}"
-    if detail["type"].startswith("union_tag"):
-        kind = detail["input"].get("kind") if isinstance(detail["input"], Mapping) else detail["input"]
-        return f"{place}.kind: got {kind!r}, expected one of {', '.join(map(_kind, classes))}"
-    if detail["type"] == "value_error":  # a check of ours, whose message says all
-        return f"{place}: {detail['ctx']['error']}"
-    return f"{place}: {detail['msg']}, got {detail['input']!r}"
-
-
-def _kind(settings_class: type[BaseModel]) -> str:
-    return settings_class.model_fields["kind"].default
-
-
-def _settings_classes(annotation: Any) -> list[type[BaseModel]]:
-    """The settings classes that a field's type names: itself, or the members of a union."""
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return [annotation]
-    return [found for argument in get_args(annotation) for found in _settings_classes(argument)]
+        field, inner = settings.model_fields.get(name), section.get(name)
+        classes = settings_classes(field.annotation) if field else []
+        before = inner.get("kind") if isinstance(inner, dict) else None
+        kind = value.get("kind", before) if isinstance(value, Mapping) else None
+        chosen = [each for each in classes if kind_of(each) == kind and isinstance(value, Mapping)]
+        if not chosen:
+            section[name] = value
+            continue
+        if not isinstance(inner, dict) or kind != before:
+            inner = section[name] = _defaults(chosen[0])
+        _merge(inner, value, chosen[0])

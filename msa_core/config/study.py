@@ -1,40 +1,86 @@
 """The study's grids of runs and families of comparisons."""
 
-from pathlib import Path
-from typing import Any
+from typing import Annotated
 
-import yaml
+from pydantic import Field, ValidationError
 
 from msa_core import paths
-from msa_core.config.base import Settings
+from msa_core.config.base import Name, Seed, Settings, require_known
+from msa_core.config.files import load_preset, load_variants, load_yaml
+from msa_core.config.problems import problems
 
 
 class GridRun(Settings):
     """One run of a grid."""
 
-    dataset: str
-    variant: str
-    seed: int
+    dataset: Name
+    variant: Name
+    seed: Seed
 
 
-def grid(name: str) -> list[GridRun]:
-    """The runs of a grid of `config/study.yaml`: every variant with every seed, data set by data set.
+class GridEntry(Settings):
+    """Runs of a grid: every variant with every seed on one data set."""
+
+    dataset: Name
+    variants: Annotated[list[Name], Field(min_length=1)]
+    seeds: Annotated[list[Seed], Field(min_length=1)]
+
+
+class Study(Settings):
+    """`config/study.yaml`."""
+
+    grids: dict[Name, list[GridEntry]]
+    families: dict[Name, list[Name]]
+    in_no_family: list[Name]
+
+
+def load_study() -> Study:
+    """The study's grids and families.
 
     Raises:
-        ValueError: unknown grid.
-
-    >>> len(grid("small"))
-    9
+        ValueError: the file cannot be read, or an entry has another form; names the place.
     """
-    grids = load_yaml(paths.CONFIG / "study.yaml")["grids"]
-    if name not in grids:
-        raise ValueError(f"got grid {name!r}, expected one of {sorted(grids)} (config/study.yaml)")
-    return [
-        GridRun(dataset=entry["dataset"], variant=variant, seed=seed)
+    try:
+        return Study(**load_yaml(paths.CONFIG / "study.yaml"))
+    except ValidationError as error:
+        raise ValueError(f"config/study.yaml: {problems(error, Study)}") from None
+
+
+def grid(name: str, dataset: str | None = None, variants: list[str] | None = None) -> list[GridRun]:
+    """The runs of a grid of `config/study.yaml`: every variant with every seed, data set by data set.
+
+    Args:
+        name: of the grid.
+        dataset: only its runs; None: those of all.
+        variants: only theirs, of which the grid may lack some; None: those of all.
+
+    Raises:
+        ValueError: an unknown grid, data set or variant, no run that is asked for, or one that is there twice.
+
+    >>> len(grid("small")), len(grid("small", variants=["paper"]))
+    (9, 3)
+    """
+    grids, known = load_study().grids, load_variants()
+    require_known("grid", name, grids, "config/study.yaml")
+    for variant in [*(variant for entry in grids[name] for variant in entry.variants), *(variants or [])]:
+        require_known(f"variant of {name}", variant, known, "config/variants.yaml")
+    for asked in [*(entry.dataset for entry in grids[name]), *([] if dataset is None else [dataset])]:
+        load_preset(asked)
+    runs = [
+        GridRun(dataset=entry.dataset, variant=variant, seed=seed)
         for entry in grids[name]
-        for variant in entry["variants"]
-        for seed in entry["seeds"]
+        for variant in entry.variants
+        for seed in entry.seeds
     ]
+    if twice := [run for number, run in enumerate(runs) if run in runs[:number]]:
+        raise ValueError(f"config/study.yaml, grid {name}: got {twice[0]!r} twice, expected each run once")
+    chosen = [run for run in runs if dataset in (None, run.dataset) and (variants is None or run.variant in variants)]
+    if not chosen:
+        raise ValueError(
+            f"grid {name}: got no run of dataset {dataset} and variants {variants}, expected some of "
+            f"{sorted({(run.dataset, run.variant) for run in runs})}"
+        )
+    return chosen
 
 
 def families() -> dict[str, list[str]]:
@@ -43,28 +89,18 @@ def families() -> dict[str, list[str]]:
     Raises:
         ValueError: a variant is unknown, is in no family and not listed under `in_no_family`, or is in both.
     """
-    study = load_yaml(paths.CONFIG / "study.yaml")
-    groups: dict[str, list[str]] = {**study["families"], "in_no_family": study["in_no_family"]}
-    variants = load_yaml(paths.CONFIG / "variants.yaml")
-    for group, members in groups.items():
-        if unknown := sorted(set(members) - set(variants)):
-            raise ValueError(
-                f"config/study.yaml, {group}: got variants {unknown}, expected variants of config/variants.yaml; "
-                "correct the names, or add the variants there"
-            )
-    in_a_family = {variant for members in study["families"].values() for variant in members}
-    if absent := sorted(set(variants) - in_a_family - set(study["in_no_family"])):
+    study, variants = load_study(), load_variants()
+    for group, members in {**study.families, "in_no_family": study.in_no_family}.items():
+        for member in members:
+            require_known(f"variant of {group}", member, variants, "config/variants.yaml")
+    in_a_family = {variant for members in study.families.values() for variant in members}
+    if absent := sorted(set(variants) - in_a_family - set(study.in_no_family)):
         raise ValueError(
             f"config/study.yaml: got no family for variants {absent} of config/variants.yaml; add each to a family "
             "whose claims are tested together, or to in_no_family with a reason"
         )
-    if both := sorted(in_a_family & set(study["in_no_family"])):
+    if both := sorted(in_a_family & set(study.in_no_family)):
         raise ValueError(
             f"config/study.yaml: got variants {both} in a family and in in_no_family; remove them from one"
         )
-    return study["families"]
-
-
-def load_yaml(path: Path) -> dict[str, Any]:
-    """A YAML mapping; an empty file is an empty one."""
-    return yaml.safe_load(path.read_text()) or {}
+    return study.families

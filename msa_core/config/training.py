@@ -4,14 +4,14 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field
 
-from msa_core.config.base import MMSA, Settings
+from msa_core.config.base import MMSA, MOST, UNNUMBERED, Count, Number, Settings
 
 
 class GroupConfig(Settings):
     """One group of parameters."""
 
-    learning_rate: float = Field(gt=0, description=f"of Adam ({MMSA})")
-    weight_decay: float = Field(0.001, ge=0, description=f"L2, in Adam's gradient ({MMSA}); none on biases and norms")
+    learning_rate: Number = Field(gt=0, description=f"of Adam ({MMSA})")
+    weight_decay: Number = Field(0.001, ge=0, description=f"L2, in Adam's gradient ({MMSA}); none on biases and norms")
 
 
 class GroupsConfig(Settings):
@@ -24,8 +24,10 @@ class GroupsConfig(Settings):
 
 
 def _older_name(precision: Any) -> Any:
-    """ "no" is how settings of earlier versions call float32; YAML reads it, without quotes, as a boolean."""
-    return "float32" if precision in ("no", False) else precision
+    """ "no" is how settings of earlier versions call float32."""
+    if precision is False:
+        raise ValueError("got false, which is what YAML makes of no without quotes; write float32")
+    return "float32" if precision == "no" else precision
 
 
 Precision = Annotated[Literal["float32", "bf16", "float64"], BeforeValidator(_older_name)]
@@ -34,12 +36,12 @@ Precision = Annotated[Literal["float32", "bf16", "float64"], BeforeValidator(_ol
 class TrainingConfig(Settings):
     """The loop."""
 
-    batch_size: int = Field(16, ge=2, description=f"samples ({MMSA})")
-    accumulate: int = Field(1, ge=1, description=f"batches whose gradients make one step ({MMSA}: update_epochs 4)")
+    batch_size: int = Field(16, ge=2, le=MOST, description=f"samples ({MMSA})")
+    accumulate: Count = Field(1, description=f"batches whose gradients make one step ({MMSA}: update_epochs 4)")
     groups: GroupsConfig = GroupsConfig()
-    max_gradient_norm: float = Field(1.0, gt=0, description="gradients are scaled down to this norm")
-    max_epochs: int = Field(50, ge=1, description="epochs at most")
-    patience: int = Field(8, ge=1, description=f"epochs without a better validation MAE before the end ({MMSA})")
+    max_gradient_norm: Number = Field(1.0, gt=0, description="gradients are scaled down to this norm")
+    max_epochs: Count = Field(50, description="epochs at most")
+    patience: Count = Field(8, description=f"epochs without a better validation MAE before the end ({MMSA})")
     precision: Precision = Field(
         "float32",
         description="of every number that a run passes through; bf16: autocast over float32. float64 repeats on every "
@@ -49,4 +51,6 @@ class TrainingConfig(Settings):
     average: bool = Field(
         False, description="also evaluate a moving average of the weights, selected by its own validation MAE"
     )
-    state_every: float = Field(60.0, ge=0, description="seconds between two savings of the resumable state, at least")
+    state_every: Annotated[Number, UNNUMBERED] = Field(
+        60.0, ge=0, description="seconds between two savings of the resumable state, at least"
+    )

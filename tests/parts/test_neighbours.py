@@ -80,7 +80,11 @@ def test_a_checkpoint_carries_the_state():
             1,
             r"got \(2, 1\) for features of 'multimodal', expected",
         ),
-        ({task: torch.zeros(2, width) for task, width in WIDTHS.items()}, 0, r"got epoch 0, expected 1 or more"),
+        (
+            {task: torch.zeros(2, width) for task, width in WIDTHS.items()},
+            0,
+            r"got epoch 0, expected an integer, 1 or more",
+        ),
     ],
 )
 def test_bad_input_is_refused(features, epoch, message):

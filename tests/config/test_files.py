@@ -1,0 +1,146 @@
+"""Settings files that are no mapping, no YAML or ambiguous are refused in one line that names the file."""
+
+import shutil
+
+import pytest
+
+from msa_core import paths
+from msa_core.config import families, grid, load_variants, load_yaml, resolve
+
+PRESET = (paths.CONFIG / "datasets" / "planted.yaml").read_text().replace("name: planted", "name: mine")
+
+
+@pytest.fixture
+def config(tmp_path, monkeypatch):
+    """A copy of the settings files; `config(name, content)` writes one of them."""
+    shutil.copytree(paths.CONFIG, tmp_path / "config")
+    monkeypatch.setattr(paths, "CONFIG", tmp_path / "config")
+
+    def write(name, content):
+        (tmp_path / "config" / name).write_bytes(content if isinstance(content, bytes) else content.encode())
+
+    return write
+
+
+def test_a_new_preset_is_one_file(config):
+    config("datasets/mine.yaml", PRESET)
+    assert resolve("mine").dataset.planted == resolve("planted").dataset.planted
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("- a\n- b\n", r"mine\.yaml: got \['a', 'b'\], expected a mapping"),
+        ("hello\n", r"mine\.yaml: got 'hello', expected a mapping"),
+        ("1: 2\n", r"mine\.yaml: got \{1: 2\}, expected a mapping whose keys are text"),
+        ("", r"dataset\.name: is missing, expected a value; dataset\.title: is missing"),
+        ("a: [b\n", r"mine\.yaml, line 2: got no valid YAML"),
+        ("dataset:\n\tname: x\n", r"mine\.yaml, line 2: got no valid YAML"),
+        ("!!python/object/apply:os.getcwd []\n", r"mine\.yaml, line 1: got no valid YAML \(could not determine"),
+        ("title: é".encode("latin-1"), r"mine\.yaml: got no valid YAML in UTF-8"),
+        (PRESET + "training: {max_epochs: 2}\n", r"mine\.yaml, line \d+: .*got the key 'training' twice"),
+        (PRESET.replace("title: Planted", "title: A\n  title: B"), r"line 4: .*got the key 'title' twice"),
+        (PRESET + "seed: 3\n", r"got seed in a preset or an override, expected it as the parameter"),
+        (PRESET + "variant: paper\n", r"got variant in a preset or an override"),
+        (PRESET + "training.max_epochs: 2\n", r"training\.max_epochs: got an unknown setting"),
+        (PRESET.replace("name: mine", "name: ../mine"), r"dataset\.name: got the name '\.\./mine'"),
+        (PRESET.replace("name: mine", "name: planted"), r"dataset\.name: got 'planted', expected 'mine'"),
+        (PRESET.replace("  encoder: tiny", ""), r"text: got None, expected a mapping"),
+        ("a: &a [x, x, x]\nb: &b [*a, *a, *a]\nc: [*b, *b, *b]\n", r"a: got an unknown setting"),
+    ],
+)
+def test_a_wrong_preset_is_refused(config, content, message):
+    config("datasets/mine.yaml", content)
+    with pytest.raises(ValueError, match=message) as refused:
+        resolve("mine")
+    assert "\n" not in str(refused.value) and len(str(refused.value)) < 600
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("- a\n", r"variants\.yaml: got \['a'\], expected a mapping"),
+        ("paper: {}\npaper: {training.max_epochs: 3}\n", r"line 2: .*got the key 'paper' twice"),
+        ("paper: [a]\n", r"variants\.yaml, paper: got \['a'\], expected a mapping"),
+        ("paper: {training.: 3}\n", r"got the name 'training\.', expected one such as"),
+        ("other: {}\n", r"got variant 'paper', expected one of config/variants\.yaml: other"),
+    ],
+)
+def test_wrong_variants_are_refused(config, content, message):
+    config("variants.yaml", content)
+    with pytest.raises(ValueError, match=message):
+        resolve("planted")
+
+
+def test_a_variant_whose_name_leads_out_of_the_folder_is_refused(config):
+    config("variants.yaml", "../paper: {}\n")
+    with pytest.raises(ValueError, match=r"variant: got the name '\.\./paper'"):
+        resolve("planted", "../paper")
+
+
+def test_a_variant_without_changes_may_be_left_empty(config):
+    config("variants.yaml", "paper:\n")
+    assert load_variants() == {"paper": {}}
+
+
+ENTRY = "{dataset: planted, variants: [paper], seeds: [1, 2]}"
+REST = "\nfamilies: {}\nin_no_family: []\n"
+
+
+@pytest.mark.parametrize(
+    ("grids", "message"),
+    [
+        ("[]", r"grids: got \[\], expected a mapping"),
+        ("{small: {}}", r"grids\.small: got \{\}, expected a valid list"),
+        ("{small: [3]}", r"grids\.small\.0: got 3, expected a mapping"),
+        ("{small: []}", r"got no run of dataset"),
+        ("{small: [{dataset: planted}]}", r"grids\.small\.0\.variants: is missing"),
+        (f"{{small: [{ENTRY}, {ENTRY}]}}", r"GridRun\(dataset='planted', variant='paper', seed=1\) twice"),
+        (f"{{small: [{ENTRY.replace('[paper]', 'paper')}]}}", r"0\.variants: got 'paper', expected a valid list"),
+        (f"{{small: [{ENTRY.replace('paper', 'papr')}]}}", r"variant of small 'papr', .* did you mean 'paper'"),
+        (f"{{small: [{ENTRY.replace('planted', 'plantd')}]}}", r"dataset 'plantd', .* did you mean 'planted'"),
+        (f"{{small: [{ENTRY.replace('[1, 2]', '1')}]}}", r"0\.seeds: got 1, expected a valid list"),
+        (f"{{small: [{ENTRY.replace('1, 2', '1.0')}]}}", r"0\.seeds\.0: got 1\.0, expected a valid integer"),
+        (f"{{small: [{ENTRY.replace('1, 2', '-1')}]}}", r"0\.seeds\.0: got -1, expected greater than or equal to 0"),
+        (f"{{small: [{ENTRY.replace('seeds', 'seed')}]}}", r"0\.seed: got an unknown setting, .* did you mean 'seeds'"),
+    ],
+)
+def test_a_wrong_grid_is_refused(config, grids, message):
+    config("study.yaml", f"grids: {grids}{REST}")
+    with pytest.raises(ValueError, match=message):
+        grid("small")
+
+
+@pytest.mark.parametrize("content", ["", "- a\n", "families: []\nin_no_family: []\n", "families:\nin_no_family:\n"])
+def test_wrong_families_are_refused(config, content):
+    config("study.yaml", content)
+    with pytest.raises(ValueError, match=r"^config/study\.yaml: "):
+        families()
+
+
+def test_runs_of_a_grid_are_chosen_by_data_set_and_variant():
+    assert {(run.variant, run.seed) for run in grid("small", "planted", ["paper", "mult"])} == {
+        ("paper", 1111),
+        ("paper", 1112),
+        ("paper", 1113),
+    }
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("smal",), r"got grid 'smal', expected one of config/study\.yaml; did you mean 'small'\?"),
+        ((3,), r"got grid 3, expected one of config/study\.yaml: full, small"),
+        (("small", "plantd"), r"got dataset 'plantd', .* did you mean 'planted'"),
+        (("small", "mosi"), r"grid small: got no run of dataset mosi"),
+        (("small", "planted", ["papr"]), r"got variant of small 'papr', .* did you mean 'paper'"),
+        (("small", "planted", ["mult"]), r"grid small: got no run of dataset planted and variants \['mult'\]"),
+    ],
+)
+def test_a_typo_in_a_choice_of_runs_is_refused(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        grid(*arguments)
+
+
+def test_yaml_written_by_hand_reads_as_ever():
+    assert load_yaml(paths.CONFIG / "study.yaml")["grids"]["small"][0]["seeds"] == [1111, 1112, 1113]
