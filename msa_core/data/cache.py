@@ -175,15 +175,16 @@ def _write_cache(cache: Path, path: Path, sha256: str, label_bound: float) -> No
     found = _Found(label_bound, release)
     for split in splits.values():
         found.add(split, common_fields(splits))
+    digests: dict[str, str] = {}
     metadata = {
         "version": CACHE_VERSION,
         "sha256": sha256,
         "label_bound": label_bound,
         "text_states": "text" in splits["train"].fields,
         **{name: getattr(found, name) for name in COUNTS},  # complete when the tensors are written
-        "digests": (digests := {}),
+        "digests": digests,
     }
-    tensors = {name: _digested(name, tensor, digests) for name, tensor in found.tensors.items()}
+    tensors = {name: digested(name, tensor, digests) for name, tensor in found.tensors.items()}
     try:
         with new_file(cache, like=path) as partial:
             write_tensors(partial, tensors, lambda: {METADATA: json.dumps(metadata)})
@@ -268,9 +269,7 @@ class _Found:
             for statistic, last in (("mean", moments.final_mean()), ("scale", moments.final_scale())):
                 self.tensors[f"{modality}/{statistic}"] = Streamed(shape[1:], np.dtype(np.float32), last)
 
-    def _pieces(
-        self, split: SplitChecks, modality: str, frames: Frames, moments: Moments | None
-    ) -> Iterator[NDArray]:
+    def _pieces(self, split: SplitChecks, modality: str, frames: Frames, moments: Moments | None) -> Iterator[NDArray]:
         """The real frames, counted and added to the moments on their way."""
         name = f"{split.name}/{modality}"
         self.replaced_frames[name] = 0
@@ -294,7 +293,7 @@ class _Found:
             numbers[name] = int(samples.sum())
 
 
-def _digested(name: str, tensor: Streamed, digests: dict[str, str]) -> Streamed:
+def digested(name: str, tensor: Streamed, digests: dict[str, str]) -> Streamed:
     """The same tensor, whose digest is in `digests` once it is written, unless it holds frames."""
     if name in FRAME_VALUES:
         return tensor

@@ -246,11 +246,12 @@ class SplitChecks:
         return frames
 
     def _frame_values(self, modality: str) -> tuple[NDArray | list[NDArray], NDArray]:
-        """Frames (N, T, D), or arrays (T_i, D) where the file has a list of them, and each sample's T, (N,)."""
+        """Frames (N, T, D), or arrays (T_i, D) where each sample has its own, and each sample's T, (N,)."""
         entries = self.entries(modality)
-        listed_arrays = not isinstance(entries, np.ndarray) or entries.dtype == object
-        if listed_arrays and all(isinstance(one, np.ndarray) and one.ndim == 2 for one in entries):
-            arrays: list[NDArray] = list(entries)
+        whole = isinstance(entries, np.ndarray) and entries.ndim > 1
+        arrays = [] if whole else [one for one in entries if isinstance(one, np.ndarray) and one.ndim == 2]
+        padded = f"{modality}_lengths" in self.fields or "text_bert" in self.fields
+        if len(arrays) == len(entries) and (not padded or len({len(one) for one in arrays}) > 1):
             wrong = np.array([one.dtype.kind not in "biuf" or one.shape[1] != arrays[0].shape[1] for one in arrays])
             self.refuse(
                 modality,
@@ -275,8 +276,10 @@ class SplitChecks:
         self.refuse(
             modality,
             found.lost | mixed,
-            lambda sample: f"only zeros in the first {_leading_zeros(values[sample])} frames and values behind frame "
-            f"{lengths[sample]}, where this sample ends",
+            lambda sample: (
+                f"only zeros in the first {_leading_zeros(values[sample])} frames and values behind frame "
+                f"{lengths[sample]}, where this sample ends"
+            ),
             expected="one place for the padding: behind all samples' frames, or before them",
             remedy="write the field again with the real frames first, or correct the lengths of these samples",
         )

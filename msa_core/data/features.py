@@ -223,12 +223,13 @@ def batches(features: FeatureSet, batch_size: int, shuffle_seed: int | None = No
     """Every sample once, in batches of similar length.
 
     The sizes of the batches differ by at most one, and no batch has a single sample (which has no covariance), unless
-    the split has no more: an odd number of samples in batches of 2 makes one batch of 3. The order depends on the stored lengths, not on `dropped`: the batches hold the same samples with and
-    without a dropped modality.
+    the split has no more or `batch_size` is 1: an odd number of samples in batches of 2 makes one batch of 3. The
+    order depends on the stored lengths, not on `dropped`: the batches hold the same samples with and without a dropped
+    modality.
 
     Args:
         features: the split.
-        batch_size: the largest number of samples in a batch, at least 2.
+        batch_size: the largest number of samples in a batch.
         shuffle_seed: None: longest first; a number: a random order that depends on this number alone.
     """
     stored = replace(features, dropped={})
@@ -249,4 +250,5 @@ def batches(features: FeatureSet, batch_size: int, shuffle_seed: int | None = No
 
 def number_of_batches(features: FeatureSet, batch_size: int) -> int:
     """How many batches `batches` yields."""
-    return min(math.ceil(len(features) / batch_size), max(1, len(features) // 2))
+    number = math.ceil(len(features) / batch_size)
+    return number if batch_size == 1 else min(number, max(1, len(features) // 2))

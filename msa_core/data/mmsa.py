@@ -84,9 +84,7 @@ def load_features(
             _refuse_text_states(stored, path)
             tokens = load_tokens(stored, cache, path, tokenizer, max_tokens)
         used = _statistics(stored, path, statistics)
-        return {
-            split: _feature_set(stored, split, path, tokens, used, standardise, max_frames) for split in SPLITS
-        }
+        return {split: _feature_set(stored, split, path, tokens, used, standardise, max_frames) for split in SPLITS}
 
 
 def _refuse_text_states(stored: CacheReader, path: Path) -> None:
@@ -121,8 +119,7 @@ def _statistics(stored: CacheReader, path: Path, given: Mapping[str, Tensor] | N
 def require_file(path: Path) -> None:
     """Raise a `FileNotFoundError` that says where feature files come from, if there is none at `path`."""
     if not path.is_file():
-        problem = "got a folder, expected a feature file" if path.is_dir() else "no such feature file"
-        raise FileNotFoundError(f"{path}: {problem}; README.md says where the data sets' files come from")
+        raise FileNotFoundError(f"{path}: no such feature file; README.md says where the data sets' files come from")
 
 
 def _feature_set(
