@@ -89,8 +89,8 @@ def test_samples_lose_the_modalities_that_the_settings_say():
 
 
 def saved_encoder(folder, positions):
-    config = BertConfig(60, 8, 1, 1, 8, max_position_embeddings=positions)
-    BertModel(config).save_pretrained(folder)
+    small = {"hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 1, "intermediate_size": 8}
+    BertModel(BertConfig(vocab_size=60, max_position_embeddings=positions, **small)).save_pretrained(folder)
     planted_tokenizer().save_pretrained(folder)
     return str(folder)
 

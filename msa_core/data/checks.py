@@ -186,14 +186,14 @@ class SplitChecks:
         self.refuse(
             "text_bert",
             (mask != real).any(axis=1),
-            lambda sample: f"the mask {_shown(mask[sample].tolist())}",
+            lambda sample: f"the mask {reprlib.repr(mask[sample].tolist())}",
             expected="a mask of ones and then zeros",
             remedy="write the field again with the padding behind the tokens",
         )
         self.refuse(
             "text_bert",
             (real & ~((np.abs(ids) < WHOLE_NUMBERS) & (ids == np.floor(ids)))).any(axis=1),
-            lambda sample: f"the token ids {_shown(ids[sample, : lengths[sample]].tolist())}",
+            lambda sample: f"the token ids {reprlib.repr(ids[sample, : lengths[sample]].tolist())}",
             expected="whole numbers",
             remedy="write the field again with the tokenizer's ids; states of a text encoder are no token ids",
         )
@@ -292,8 +292,8 @@ def listed(names: list[str]) -> str:
 
 
 def _shown(value: Any) -> str:
-    """A value of the file in a message: short, whatever it is."""
-    return reprlib.repr(value) if isinstance(value, str | int | float | bytes | list) else type(value).__name__
+    """A value of the file in a message: short, whatever it is; of a container its type alone."""
+    return reprlib.repr(value) if isinstance(value, str | int | float | bytes) else type(value).__name__
 
 
 def _is_unicode(value: Any) -> bool:
