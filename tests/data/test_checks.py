@@ -272,11 +272,6 @@ REMEDIES = {  # case -> (damage, what is said of it, the remedy for this cause)
         "got shape (2, 2) of float64, expected numbers, (N, T, D)",
         "write the field again as an array of this shape; one vector a sample is a T of 1",
     ),
-    "a number that is too large": (
-        put("valid", LABELS, [10**400, 1]),
-        "got values that make no array, expected numbers, (N,)",
-        "write the field again as one numpy array of numbers",
-    ),
 }
 
 
