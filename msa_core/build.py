@@ -7,13 +7,14 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from msa_core.alignment import AlignmentLoss, covariance_distance
 from msa_core.config import RunConfig
 from msa_core.config import model as models
 from msa_core.config import objective as objectives
 from msa_core.data import FeatureSet, load_features, planted_features, require_file
-from msa_core.encoders import FrameEncoder, FrozenText, TextEncoder, load_text_encoder, load_tokenizer
+from msa_core.encoders import FrameEncoder, FrozenText, TextEncoder, load_text_encoder, load_tokenizer, most_tokens
 from msa_core.frozen import freeze_text
 from msa_core.fusion import Concatenation
 from msa_core.hosts.mult import MulT
@@ -28,13 +29,17 @@ from msa_core.paths import from_root
 from msa_core.precision import default_dtype, dtype_of
 
 
-def dataset(config: RunConfig) -> dict[str, FeatureSet]:
+def dataset(config: RunConfig, statistics: Mapping[str, Tensor] | None = None) -> dict[str, FeatureSet]:
     """The three splits: text in the tokens of the run's encoder, or in its states if that is frozen; some samples
     without a modality, where `dataset.missing` says so.
 
+    Args:
+        config: the run's settings.
+        statistics: those of a run that is trained, by which the frames are read; None: the file's own.
+
     Raises:
         FileNotFoundError: no such feature file.
-        ValueError: see `load_features` and `planted_features`.
+        ValueError: see `load_features` and `planted_features`; a text that is longer than the encoder can read.
     """
     settings = config.dataset
     path = None if settings.features is None else from_root(settings.features)
@@ -55,13 +60,29 @@ def dataset(config: RunConfig) -> dict[str, FeatureSet]:
             max_frames=settings.max_frames,
             max_tokens=settings.max_tokens,
             cache_folder=folder,
+            statistics=statistics,
         )
+    _refuse_long_text(data, config, most_tokens(config.text.encoder, tokenizer))
     if config.text.frozen:
         data = freeze_text(data, config.text.encoder, cache, config.model.reads_every_token)
     for split, shares in settings.missing.items():
         for modality, share in shares.items():
             data[split] = data[split].dropping(modality, share, config.seed)
     return {split: features.to(dtype_of(config.training.precision)) for split, features in data.items()}
+
+
+def _refuse_long_text(data: Mapping[str, FeatureSet], config: RunConfig, most: float) -> None:
+    for split, features in data.items():
+        if "text" not in features.modalities:
+            return
+        lengths = features.lengths("text")
+        if int(lengths.max()) > most:
+            raise ValueError(
+                f"dataset.max_tokens: got {config.dataset.max_tokens}, and {int((lengths > most).sum())} of "
+                f"{len(features)} texts of {split} have more than {most} tokens (the first: id "
+                f"{features.ids[int((lengths > most).int().argmax())]!r}), expected at most the {most} that the text "
+                f"encoder {config.text.encoder!r} has positions for; set dataset.max_tokens to {most} or less"
+            )
 
 
 def parts(config: RunConfig, train: FeatureSet) -> Parts:

@@ -5,6 +5,7 @@ Each gives one vector for a sequence when it is called, `width` wide. Models tha
 """
 
 import importlib.util
+import math
 from pathlib import Path
 from textwrap import shorten
 from typing import Any, cast
@@ -12,7 +13,15 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
-from transformers import AutoModel, AutoTokenizer, BertConfig, BertModel, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import (
+    AutoConfig,
+    AutoModel,
+    AutoTokenizer,
+    BertConfig,
+    BertModel,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
 
 from msa_core.vocabulary import VOCABULARY, planted_tokenizer
 
@@ -142,7 +151,28 @@ def load_text_encoder(name: str, vocabulary: Tensor | None = None) -> TextEncode
     """
     if name != "tiny":
         return TextEncoder(_pretrained(AutoModel, name), vocabulary)
-    config = BertConfig(
+    return TextEncoder(BertModel(_tiny_config(), add_pooling_layer=False), vocabulary)
+
+
+def load_tokenizer(name: str) -> PreTrainedTokenizerBase:
+    """The tokenizer of `load_text_encoder(name)`; names and errors as there."""
+    return planted_tokenizer() if name == "tiny" else _pretrained(AutoTokenizer, name)
+
+
+def most_tokens(name: str, tokenizer: PreTrainedTokenizerBase) -> float:
+    """The longest text that an encoder has positions for, in tokens; infinite if it has no such limit.
+
+    Args:
+        name: of the encoder, as in `load_text_encoder`.
+        tokenizer: its own, which knows of positions that the encoder keeps for itself.
+    """
+    config = _tiny_config() if name == "tiny" else _pretrained(AutoConfig, name)
+    positions = getattr(config, "max_position_embeddings", None)
+    return min(tokenizer.model_max_length, positions if positions and positions > 0 else math.inf)
+
+
+def _tiny_config() -> BertConfig:
+    return BertConfig(
         vocab_size=len(VOCABULARY),
         hidden_size=64,
         num_hidden_layers=2,
@@ -150,12 +180,6 @@ def load_text_encoder(name: str, vocabulary: Tensor | None = None) -> TextEncode
         intermediate_size=128,
         max_position_embeddings=64,
     )
-    return TextEncoder(BertModel(config, add_pooling_layer=False), vocabulary)
-
-
-def load_tokenizer(name: str) -> PreTrainedTokenizerBase:
-    """The tokenizer of `load_text_encoder(name)`; names and errors as there."""
-    return planted_tokenizer() if name == "tiny" else _pretrained(AutoTokenizer, name)
 
 
 def _pretrained(kind: Any, name: str) -> Any:

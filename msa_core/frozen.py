@@ -51,7 +51,7 @@ def freeze_text(
     if not every_token:
         lengths = {split: each.clamp(max=1) for split, each in lengths.items()}
     file = None if cache is None else cache.with_name(f"{cache.name}.text-{_key(encoder, data, every_token)}")
-    states = _stored(file)
+    states = _stored(file, lengths)
     if states is None:
         states = {split: _encode(encoder, features, lengths[split]) for split, features in data.items()}
         if file is not None and cache is not None and os.access(file.parent, os.W_OK):
@@ -76,13 +76,15 @@ def _key(encoder: TextEncoder, data: Mapping[str, FeatureSet], every_token: bool
     return digest.hexdigest()[:16]
 
 
-def _stored(file: Path | None) -> dict[str, Tensor] | None:
+def _stored(file: Path | None, lengths: Mapping[str, Tensor]) -> dict[str, Tensor] | None:
     if file is None or not file.is_file():
         return None
     try:
-        return load_file(file)
+        states = load_file(file)
     except SafetensorError:
         return None  # broken off while it was copied: encoded anew
+    rows = {split: (2, int(each.sum())) for split, each in lengths.items()}
+    return states if {split: (each.ndim, len(each)) for split, each in states.items()} == rows else None
 
 
 @torch.no_grad()

@@ -1,6 +1,7 @@
 """One run's folder: written whole or not at all, read back as one object."""
 
 import json
+import math
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,10 +9,11 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import torch
 import yaml
 from numpy.typing import NDArray
 from safetensors.torch import save_file
-from torch import nn
+from torch import Tensor, nn
 
 from msa_core.config import RunConfig
 
@@ -22,7 +24,7 @@ class Run:
 
     Attributes:
         config: resolved settings (config.yaml).
-        metrics: split -> task -> metric -> value, unrounded (metrics.json).
+        metrics: split -> task -> metric -> value, unrounded (metrics.json, in which NaN is null).
         history: a row an epoch (history.csv), see `training.Fit`.
         predictions: id, split, label and a prediction for each task (predictions.csv).
         labels: id, epoch and each task's label (labels.parquet); no rows without label generation.
@@ -38,6 +40,12 @@ class Run:
     labels: pd.DataFrame
     covariances: dict[str, NDArray]
     provenance: dict[str, Any]
+
+    @property
+    def statistics(self) -> dict[str, Tensor] | None:
+        """Mean and scale by which the model's frames are read, `FeatureSet.statistics`; None: the run has none."""
+        stored = self.provenance["data"].get("statistics")
+        return stored and {name: torch.tensor(values) for name, values in stored.items()}
 
 
 def is_finished(folder: Path) -> bool:
@@ -77,7 +85,7 @@ def write_run(folder: Path, run: Run, model: nn.Module) -> None:
     run.labels.to_parquet(partial / "labels.parquet", index=False)
     np.savez_compressed(partial / "alignment.npz", allow_pickle=False, **run.covariances)
     (partial / "provenance.json").write_text(_json(run.provenance))
-    (partial / "metrics.json").write_text(_json(run.metrics))
+    (partial / "metrics.json").write_text(_json(_null_for_nan(run.metrics)))
     shutil.rmtree(folder, ignore_errors=True)
     partial.rename(folder)
     shutil.rmtree(unfinished_folder(folder), ignore_errors=True)
@@ -97,7 +105,7 @@ def read_run(folder: Path) -> Run:
         covariances = dict(arrays)
     return Run(
         config=read_config(folder),
-        metrics=json.loads((folder / "metrics.json").read_text()),
+        metrics=read_metrics(folder),
         history=pd.read_csv(folder / "history.csv"),
         predictions=pd.read_csv(folder / "predictions.csv"),
         labels=pd.read_parquet(folder / "labels.parquet"),
@@ -111,5 +119,20 @@ def read_config(folder: Path) -> RunConfig:
     return RunConfig(**yaml.safe_load((folder / "config.yaml").read_text()))
 
 
+def read_metrics(folder: Path) -> dict[str, dict[str, dict[str, float]]]:
+    """A run's metrics; a null, which is how JSON holds NaN, is read as NaN."""
+    return json.loads(
+        (folder / "metrics.json").read_text(),
+        object_pairs_hook=lambda pairs: {name: math.nan if value is None else value for name, value in pairs},
+    )
+
+
+def _null_for_nan(content: Any) -> Any:
+    """Nested mappings with None for NaN, which JSON does not have."""
+    if isinstance(content, dict):
+        return {name: _null_for_nan(value) for name, value in content.items()}
+    return None if content != content else content
+
+
 def _json(content: Any) -> str:
-    return json.dumps(content, indent=2) + "\n"
+    return json.dumps(content, indent=2, allow_nan=False) + "\n"

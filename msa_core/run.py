@@ -4,6 +4,7 @@ import json
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -50,7 +51,7 @@ def train(config: RunConfig, folder: Path) -> Run:
 
 
 def load(folder: Path, trained: bool = True) -> tuple[Run, Model, dict[str, FeatureSet]]:
-    """A finished run with its model and data, rebuilt from its folder.
+    """A finished run with its model and data, rebuilt from its folder; frames are read by the run's own statistics.
 
     Args:
         folder: a finished run's.
@@ -61,7 +62,7 @@ def load(folder: Path, trained: bool = True) -> tuple[Run, Model, dict[str, Feat
         ValueError: its weights are of another model than its settings and this code make.
     """
     run = records.read_run(folder)
-    data = build.dataset(run.config)
+    data = build.dataset(run.config, run.statistics)
     set_seed(run.config.seed)
     model = build.model(run.config, data["train"])
     if trained:
@@ -120,7 +121,7 @@ def _train(config: RunConfig, folder: Path) -> None:
         provenance={
             "best_epoch": fitted.best_epoch,
             "best_epoch_averaged": fitted.best_epoch_averaged,
-            **provenance.provenance(started, data["train"].source, next(parts.model.parameters()).device.type),
+            **provenance.provenance(started, _source(data["train"]), next(parts.model.parameters()).device.type),
         },
     )
     records.write_run(folder, result, parts.model)
@@ -136,6 +137,12 @@ def _state_file(config: RunConfig, folder: Path) -> Path:
         unfinished.mkdir(parents=True)
         belongs_to.write_text(identity)
     return unfinished / "state.pt"
+
+
+def _source(train: FeatureSet) -> dict[str, Any]:
+    """Where the data are from, and the statistics by which the model's frames are read: see `Run.statistics`."""
+    statistics = {name: statistic.tolist() for name, statistic in train.statistics.items()}
+    return train.source | ({"statistics": statistics} if statistics else {})
 
 
 def _second_order(encoded: Mapping[str, NDArray], when: str) -> dict[str, NDArray]:

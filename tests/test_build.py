@@ -4,11 +4,12 @@ from dataclasses import replace
 
 import pytest
 import torch
+from transformers import BertConfig, BertModel
 
 from msa_core import build
 from msa_core.alignment import covariance_distance
 from msa_core.config import resolve
-from msa_core.data import planted_features
+from msa_core.data import planted_features, planted_tokenizer
 from msa_core.fusion import Concatenation
 from msa_core.labels import FixedLabels, UnimodalLabelGenerator
 from msa_core.model import MSAModel
@@ -87,6 +88,28 @@ def test_samples_lose_the_modalities_that_the_settings_say():
     again, other = build.dataset(config), build.dataset(config.model_copy(update={"seed": 7}))
     assert torch.equal(again["train"].present["audio"], data["train"].present["audio"])
     assert not torch.equal(other["train"].present["audio"], data["train"].present["audio"])
+
+
+def saved_encoder(folder, positions):
+    small = {"hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 1, "intermediate_size": 8}
+    BertModel(BertConfig(vocab_size=60, max_position_embeddings=positions, **small)).save_pretrained(folder)
+    planted_tokenizer().save_pretrained(folder)
+    return str(folder)
+
+
+@pytest.mark.parametrize("frozen", [False, True])
+def test_text_longer_than_the_encoder_is_refused_before_training(tmp_path, frozen):
+    longest = int(build.dataset(settings())["train"].lengths("text").max())
+    encoder = saved_encoder(tmp_path, longest - 1)
+    overrides = {"text.encoder": encoder, "text.frozen": frozen}
+    with pytest.raises(
+        ValueError,
+        match=rf"dataset\.max_tokens: got 50, and \d+ of 12 texts of train have more than "
+        rf"{longest - 1} tokens \(the first: id 'planted-train-\d+'\), .*set dataset\.max_tokens to",
+    ):
+        build.dataset(settings(**overrides))
+    build.dataset(settings(**overrides, **{"dataset.max_tokens": longest - 1}))  # the remedy works
+    build.dataset(settings(**overrides | {"text.encoder": saved_encoder(tmp_path, longest)}))
 
 
 def test_a_pair_that_the_data_lack_is_refused(train):

@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from msa_core import frozen, run, training
 from msa_core.config import resolve
@@ -56,6 +57,9 @@ def test_states_are_encoded_once_for_one_encoder_and_one_text(encoder, data, tmp
 
     whole = file.read_bytes()
     file.write_bytes(whole[:100])  # broken off
+    freeze_text(data, encoder, cache)
+    assert file.read_bytes() == whole
+    save_file({split: torch.zeros(3, 64, dtype=torch.float64) for split in data}, file)  # of another text
     freeze_text(data, encoder, cache)
     assert file.read_bytes() == whole
 

@@ -1,5 +1,7 @@
 """What `run.train` does not show: the refusals and the atomic write itself."""
 
+import json
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -37,6 +39,19 @@ def test_a_run_comes_back_to_the_last_bit(tmp_path):
     key = "audio/covariance/before"
     np.testing.assert_array_equal(back.covariances[key], run.covariances[key])
     assert back.provenance == run.provenance
+
+
+def test_metrics_are_json_and_statistics_come_back_to_the_last_bit(tmp_path):
+    run = example()
+    mean = torch.tensor([1 / 3, -1e30, 1e-40])
+    run.provenance["data"] = {"statistics": {"audio/mean": mean.tolist()}}
+    records.write_run(tmp_path / "seed-1111", run, nn.Linear(2, 2))
+    text = (tmp_path / "seed-1111" / "metrics.json").read_text()
+    metrics = json.loads(text, parse_constant=lambda name: pytest.fail(f"JSON has no {name}"))
+    assert metrics["test"]["multimodal"]["corr"] is None
+    back = records.read_run(tmp_path / "seed-1111")
+    assert torch.equal(back.statistics["audio/mean"], mean)
+    assert example().statistics is None
 
 
 def test_a_finished_run_is_never_overwritten(tmp_path):

@@ -1,6 +1,7 @@
 """A run from settings to folder and back."""
 
 import json
+import pickle
 import shutil
 import subprocess
 import sys
@@ -211,6 +212,55 @@ def test_the_state_of_other_settings_is_not_gone_on_with(tmp_path, monkeypatch):
     monkeypatch.setattr(records, "write_run", original)
     result = run.train(settings(**{"training.max_epochs": 2}), folder)
     assert len(result.history) == 2
+
+
+def feature_file(path, scale):
+    """20 samples of audio and vision a split, of which `scale` stretches train alone; one value is unreadable."""
+    rng = np.random.default_rng(0)
+    raw = {}
+    for split in ("train", "valid", "test"):
+        frames = {m: rng.normal(5, 2, (20, 4, 3)).astype(np.float32) for m in ("audio", "vision")}
+        for modality in frames:
+            frames[modality] *= scale if split == "train" else 1
+        frames["audio"][0, 1, 2] = np.nan
+        ids, labels = [f"{split}-{i}" for i in range(20)], rng.uniform(-3, 3, 20)
+        lengths = {"audio_lengths": [4] * 20, "vision_lengths": [4] * 20}
+        raw[split] = frames | lengths | {"id": ids, "regression_labels": labels}
+    path.write_bytes(pickle.dumps(raw))
+    return str(path)
+
+
+@pytest.mark.parametrize("standardise", [True, False])
+def test_frames_are_read_by_the_statistics_of_the_training(tmp_path, standardise):
+    """Another train split moves no prediction of a run that is trained."""
+    features = feature_file(tmp_path / "features.pkl", scale=1)
+    changes = {"training.max_epochs": 1, "training.average": False, "dataset.standardise": standardise}
+    config = resolve("planted", features=features, overrides=changes | {"dataset.planted": {}})
+    result = run.train(config, tmp_path / "seed-1111")
+    before = run.load(tmp_path / "seed-1111")[2]
+    feature_file(tmp_path / "features.pkl", scale=3)
+    _, model, data = run.load(tmp_path / "seed-1111")
+    for name, statistic in before["train"].statistics.items():
+        assert torch.equal(data["test"].statistics[name], statistic)
+    everything = torch.arange(20)
+    for modality, frames in before["test"].batch(everything).sequences.items():
+        assert torch.equal(data["test"].batch(everything).sequences[modality], frames)
+    predicted = training.predict(model, data["test"])["multimodal"]
+    np.testing.assert_array_equal(result.predictions.query("split == 'test'")["multimodal"], predicted)
+    own = build.dataset(config)["test"].statistics["audio/mean"]
+    assert not torch.allclose(own, before["test"].statistics["audio/mean"])
+
+
+def test_features_of_another_width_than_the_trainings_are_refused(tmp_path):
+    features = feature_file(tmp_path / "features.pkl", scale=1)
+    config = resolve("planted", features=features)
+    statistics = dict(build.dataset(config)["train"].statistics)
+    for wrong, said in (
+        (statistics | {"audio/mean": torch.ones(7)}, "got width 3, expected width 7, as in the training"),
+        ({"vision/mean": torch.ones(3), "vision/scale": torch.ones(3)}, "without it in the training"),
+    ):
+        with pytest.raises(ValueError, match=rf"features\.pkl: field 'audio': .*{said}.*; extract the features as"):
+            build.dataset(config, wrong)
 
 
 @pytest.mark.parametrize("variant", ["no_alignment", "no_label_generation", "multimodal_only", "true_labels"])

@@ -10,7 +10,7 @@ import pandas as pd
 import yaml
 from pydantic import ValidationError
 
-from msa_core import build, paths
+from msa_core import build, paths, records
 from msa_core.config import GridRun, RunConfig, resolve
 from msa_core.paths import RUNS, from_root
 from msa_core.records import is_finished, read_config
@@ -101,7 +101,7 @@ def read_metrics(folders: list[Path]) -> pd.DataFrame:
         name = _name(folder)
         rows += [
             {**name, "split": split, "task": task, "metric": metric, "value": value}
-            for split, tasks in json.loads((folder / "metrics.json").read_text()).items()
+            for split, tasks in records.read_metrics(folder).items()
             for task, metrics in tasks.items()
             for metric, value in metrics.items()
         ]

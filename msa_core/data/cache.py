@@ -4,27 +4,34 @@ import hashlib
 import json
 import logging
 import os
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from torch import Tensor
 
-from msa_core.data.checks import FRAME_MODALITIES, UNIMODAL_LABEL_FIELDS, SplitChecks, checked_splits, common_fields
+from msa_core import MODALITIES, SPLITS
+from msa_core.data.checks import FRAME_MODALITIES, UNIMODAL_LABEL_FIELDS, SplitChecks, listed
 from msa_core.data.features import Ragged
+from msa_core.data.frames import Frames, Moments
 from msa_core.data.pickles import read_pickle
+from msa_core.data.splits import checked_splits, common_fields
 from msa_core.data.tensors import Streamed, new_file, write_tensors
 
 logger = logging.getLogger(__name__)
 
-CACHE_VERSION = 2  # raise it when the fields of this cache or of the token cache change
-CHUNK = 2**24  # bytes of padded frames that are worked on at once
+CACHE_VERSION = 3  # raise it when the fields of this cache or of the token cache change
 METADATA = "msa_core"  # the key of a cache's metadata in the file's header
+COUNTS = ("replaced_frames", "absent", "padded_at_start")  # metadata: "<split>/<modality>" -> number
+UNSETTLED = 2 * 10**9  # nanoseconds: within them, a file may change and keep its times
+FRAME_VALUES = frozenset(f"{split}/{modality}/values" for split in SPLITS for modality in FRAME_MODALITIES)
 
 
 class CacheReader:
@@ -44,12 +51,24 @@ class CacheReader:
         return self._file.get_tensor(name)
 
     def ragged(self, name: str) -> Ragged:
-        return Ragged(self.tensor(f"{name}/values"), self.tensor(f"{name}/offsets"))
+        """Sequences end to end; a `ValueError` if their offsets are not such."""
+        values, offsets = self.tensor(f"{name}/values"), self.tensor(f"{name}/offsets")
+        _require(offsets.dtype == torch.int64 and offsets.ndim == 1 and len(offsets) > 1)
+        _require(int(offsets[0]) == 0 and int(offsets[-1]) == len(values) and bool((offsets.diff() >= 0).all()))
+        return Ragged(values, offsets)
 
     def strings(self, name: str) -> list[str]:
         ragged = self.ragged(name)
         joined, offsets = ragged.values.numpy().tobytes(), ragged.offsets.tolist()
-        return [joined[start:end].decode("utf-8", "surrogatepass") for start, end in pairwise(offsets)]
+        return [joined[start:end].decode() for start, end in pairwise(offsets)]
+
+    def require_digests(self) -> None:
+        """A `ValueError` if a tensor is not as it was written; frames are too large to be read for it."""
+        digests = self.metadata["digests"]
+        _require(set(digests) == self.names - FRAME_VALUES)
+        for name, digest in digests.items():
+            array = self.tensor(name).numpy()
+            _require(_digest(array.dtype, array.shape, [array]).hexdigest() == digest)
 
 
 @contextmanager
@@ -59,194 +78,250 @@ def open_cache(cache: Path) -> Iterator[CacheReader]:
         yield CacheReader(file)
 
 
-def read_metadata(cache: Path) -> dict[str, Any]:
-    """A cache's metadata; empty if there is no cache or a damaged one, which is then written again."""
-    try:
-        with safe_open(cache, framework="pt") as file:
-            return json.loads((file.metadata() or {}).get(METADATA, "{}"))
-    except (FileNotFoundError, SafetensorError):
-        return {}
-
-
-def is_current(cache: Path, path: Path, label_bound: float) -> bool:
-    """Whether a cache is of this version and was made from the file as it is now, with this bound."""
-    metadata, status = read_metadata(cache), path.stat()
-    expected = {
-        "version": CACHE_VERSION,
-        "size": status.st_size,
-        "mtime_ns": status.st_mtime_ns,
-        "label_bound": label_bound,
-    }
-    return all(metadata.get(key) == value for key, value in expected.items())
-
-
-def write_cache(cache: Path, path: Path, label_bound: float) -> None:
-    """Check the whole file and write its cache, which appears by a rename at the end: whole or not at all.
+def ensure_cache(cache: Path, path: Path, label_bound: float) -> None:
+    """Write a feature file's cache unless there is a sound one of this content, version and bound.
 
     Raises:
-        PermissionError: the cache's folder is missing or not writable.
+        OSError: the cache cannot be written; the message says what to do.
         ValueError: anything wrong with the file.
     """
+    sha256 = file_sha256(path, cache.with_name(f"{cache.name}.source"))
+    if not _is_sound(cache, sha256, label_bound):
+        _write_cache(cache, path, sha256, label_bound)
+
+
+def file_sha256(path: Path, record: Path) -> str:
+    """A file's SHA-256, from `record` if the file has the size and the times that are kept there with it.
+
+    Its times are those of its last change of content and of status: nobody can set the second. Nothing is kept while
+    the last change is so recent that another one could leave the times as they are, or if the folder is read-only.
+    """
+    identity = _identity(path)
+    try:
+        stored = json.loads(record.read_text())
+        if {key: stored[key] for key in identity} == identity and len(bytes.fromhex(stored["sha256"])) == 32:
+            return stored["sha256"]
+    except (OSError, ValueError, KeyError, TypeError):
+        pass  # none, or a damaged one, which is written again
+    with path.open("rb") as file:
+        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+    settled = time.time_ns() - max(identity["mtime_ns"], identity["ctime_ns"]) > UNSETTLED
+    if settled and identity == _identity(path) and os.access(record.parent, os.W_OK):
+        with new_file(record, like=path) as partial:
+            partial.write_text(json.dumps(identity | {"sha256": sha256}))
+    return sha256
+
+
+def _identity(path: Path) -> dict[str, int]:
     status = path.stat()
+    return {"size": status.st_size, "mtime_ns": status.st_mtime_ns, "ctime_ns": status.st_ctime_ns}
+
+
+def _is_sound(cache: Path, sha256: str, label_bound: float) -> bool:
+    """Whether a cache can be read as it is; any other is written again from the file."""
+    try:
+        with open_cache(cache) as stored:
+            expected = {"version": CACHE_VERSION, "sha256": sha256, "label_bound": label_bound}
+            _require({key: stored.metadata.get(key) for key in expected} == expected)
+            _require(isinstance(stored.metadata["text_states"], bool))
+            _require(all(type(number) is int for field in COUNTS for number in stored.metadata[field].values()))
+            stored.require_digests()
+            for split in SPLITS:
+                _require_sound_split(stored, split, label_bound)
+    except Exception:  # bytes that are no cache can fail in any way
+        return False
+    return True
+
+
+def _require_sound_split(stored: CacheReader, split: str, label_bound: float) -> None:
+    own, train = ({name for name in stored.names if name.startswith(f"{each}/")} for each in (split, "train"))
+    _require({name.removeprefix(split) for name in own} == {name.removeprefix("train") for name in train})
+    number = len(stored.strings(f"{split}/id"))
+    sequences = [name for name in (*FRAME_MODALITIES, "text_bert") if f"{split}/{name}/values" in stored.names]
+    if f"{split}/raw_text/values" in stored.names:
+        _require(len(stored.strings(f"{split}/raw_text")) == number)
+    for name in ("labels", *(f"labels/{modality}" for modality in MODALITIES)):
+        if name == "labels" or f"{split}/{name}" in stored.names:
+            labels = stored.tensor(f"{split}/{name}")
+            _require(labels.shape == (number,) and bool((labels.abs() <= label_bound).all()))
+    for name in sequences:
+        ragged = stored.ragged(f"{split}/{name}")
+        _require(len(ragged) == number)
+        if name in FRAME_MODALITIES:
+            mean, scale = stored.tensor(f"{name}/mean"), stored.tensor(f"{name}/scale")
+            _require(ragged.values.dtype == torch.float32 and ragged.values.shape[1:] == mean.shape == scale.shape)
+            _require(bool(mean.isfinite().all() and scale.isfinite().all() and (scale > 0).all()))
+            _require(f"{split}/{name}" in stored.metadata["replaced_frames"])
+        else:
+            _require(ragged.values.dtype == torch.int64 and ragged.values.ndim == 1)
+
+
+def _require(sound: bool) -> None:
+    if not sound:
+        raise ValueError("a damaged cache")
+
+
+def _write_cache(cache: Path, path: Path, sha256: str, label_bound: float) -> None:
+    """Check the whole file and write its cache, which appears by a rename at the end: whole or not at all."""
     if not cache.parent.is_dir() or not os.access(cache.parent, os.W_OK):
+        problem = "cannot write the cache" if cache.parent.is_dir() else "there is no such folder for the cache"
         raise PermissionError(
-            f"{cache.parent}: cannot write the cache {cache.name} there; "
-            "name a folder that you may write to in cache_folder"
+            f"{cache.parent}: {problem} {cache.name} there; name a folder that you may write to in cache_folder "
+            "(of a run: dataset.cache_folder)"
         )
+    before = _identity(path)
     content, release = read_pickle(path)
     splits = checked_splits(path, content)
-    tensors, replaced_frames, absent_samples = _checked_tensors(splits, label_bound, release)
+    found = _Found(label_bound, release)
+    for split in splits.values():
+        found.add(split, common_fields(splits))
+    digests: dict[str, str] = {}
     metadata = {
         "version": CACHE_VERSION,
-        "size": status.st_size,
-        "mtime_ns": status.st_mtime_ns,
-        "sha256": _sha256(path),
+        "sha256": sha256,
         "label_bound": label_bound,
-        "replaced_frames": replaced_frames,  # counted while the frames are written
-        "absent": absent_samples,
+        "text_states": "text" in splits["train"].fields,
+        **{name: getattr(found, name) for name in COUNTS},  # complete when the tensors are written
+        "digests": digests,
     }
-    with new_file(cache, like=path) as partial:
-        write_tensors(partial, tensors, lambda: {METADATA: json.dumps(metadata)})
-    if any(replaced_frames.values()):
-        logger.warning("%s: NaN or infinite values replaced by 0, in so many frames: %s", path, replaced_frames)
-    if absent_samples:
-        sizes = {split: len(checks.ids) for split, checks in splits.items()}
-        counts = [f"{name} {number} of {sizes[name.partition('/')[0]]}" for name, number in absent_samples.items()]
-        logger.warning("%s: samples of length 0, which lack the modality: %s", path, ", ".join(counts))
+    tensors = {name: digested(name, tensor, digests) for name, tensor in found.tensors.items()}
+    try:
+        with new_file(cache, like=path) as partial:
+            write_tensors(partial, tensors, lambda: {METADATA: json.dumps(metadata)})
+            if _identity(path) != before:
+                raise ValueError(f"{path}: the file changed while it was read; read it again when it is complete")
+    except OSError as error:
+        raise OSError(
+            error.errno,
+            f"{cache}: cannot write the cache ({error.strerror}); make room there, or name another folder in "
+            "cache_folder (of a run: dataset.cache_folder)",
+        ) from error
+    _report(path, splits, found)
 
 
-def _checked_tensors(
-    splits: dict[str, SplitChecks], label_bound: float, release: Callable[[], None]
-) -> tuple[dict[str, Streamed], dict[str, int], dict[str, int]]:
-    """Check every field of every split.
+def _report(path: Path, splits: dict[str, SplitChecks], found: "_Found") -> None:
+    """Log what the first read has found and not refused."""
+    samples = {f"{split}/{modality}": len(splits[split].ids) for split in splits for modality in MODALITIES}
+    for numbers, totals, message in (
+        (found.replaced_frames, found.frames, "NaN or infinite values replaced by the mean of train, in frames"),
+        (found.absent, samples, "samples of length 0, which lack the modality"),
+        (found.padded_at_start, samples, "frames padded at their start, read from their end, in samples"),
+    ):
+        if some := {name: number for name, number in numbers.items() if number}:
+            counts = ", ".join(f"{name} {number} of {totals[name]}" for name, number in some.items())
+            logger.warning("%s: %s: %s", path, message, counts)
 
-    Returns:
+
+class _Found:
+    """What a file holds: each split is checked and added, train first.
+
+    Attributes:
         tensors: the cache's, by name.
+        frames: "<split>/<modality>" -> number of frames.
         replaced_frames: "<split>/<modality>" -> number of frames; once the tensors are written, the number of frames
-            in which a value was replaced.
-        absent_samples: "<split>/<modality>" -> number of samples that lack the modality, where it is not 0.
+            that hold an unreadable value.
+        absent: "<split>/<modality>" -> number of samples that lack the modality, where it is not 0.
+        padded_at_start: "<split>/<modality>" -> number of samples whose padding comes first, where it is not 0.
     """
-    fields = common_fields(splits)
-    tensors: dict[str, Streamed] = {}
-    replaced_frames: dict[str, int] = {}
-    absent_samples: dict[str, int] = {}
-    for name, split in splits.items():
-        tensors |= _strings(f"{name}/id", split.ids)
-        tensors[f"{name}/labels"] = Streamed.of(split.labels("regression_labels", label_bound))
+
+    def __init__(self, label_bound: float, release: Callable[[], None]) -> None:
+        self.label_bound, self.release = label_bound, release
+        self.tensors: dict[str, Streamed] = {}
+        self.frames: dict[str, int] = {}
+        self.replaced_frames: dict[str, int] = {}
+        self.absent: dict[str, int] = {}
+        self.padded_at_start: dict[str, int] = {}
+
+    def add(self, split: SplitChecks, fields: set[str]) -> None:
+        """Check every field of a split."""
+        self.tensors |= _strings(f"{split.name}/id", split.ids)
+        self.tensors[f"{split.name}/labels"] = Streamed.of(split.labels("regression_labels", self.label_bound))
         for modality, field in UNIMODAL_LABEL_FIELDS.items():
             if field in fields:
-                tensors[f"{name}/labels/{modality}"] = Streamed.of(split.labels(field, label_bound))
+                self.tensors[f"{split.name}/labels/{modality}"] = Streamed.of(split.labels(field, self.label_bound))
         if "raw_text" in fields:
-            tensors |= _strings(f"{name}/raw_text", split.entries("raw_text", str, "a string"))
+            self.tensors |= _strings(f"{split.name}/raw_text", split.strings("raw_text"))
         if "text_bert" in fields:
             tokens, lengths = split.text_bert()
             if "raw_text" not in fields:
                 split.require_sequences("text_bert", lengths, "text_bert")
-                absent_samples[f"{name}/text"] = int((lengths == 0).sum())
-            tensors[f"{name}/text_bert/values"] = Streamed.of(_unpadded(tokens, lengths).astype(np.int64))
-            tensors[f"{name}/text_bert/offsets"] = _offsets(lengths)
+                self._count(self.absent, f"{split.name}/text", lengths == 0)
+            real = tokens[np.arange(tokens.shape[1]) < lengths[:, None]]
+            self.tensors[f"{split.name}/text_bert/values"] = Streamed.of(real.astype(np.int64))
+            self.tensors[f"{split.name}/text_bert/offsets"] = _offsets(lengths)
         for modality in FRAME_MODALITIES:
             if modality in fields:
-                train = tensors.get(f"train/{modality}/values")
-                frames, lengths = split.frames(modality, width=None if train is None else train.shape[1])
-                absent_samples[f"{name}/{modality}"] = int((lengths == 0).sum())
-                tensors |= _frame_tensors(name, modality, frames, lengths, replaced_frames, release)
-    return tensors, replaced_frames, {name: number for name, number in absent_samples.items() if number}
+                train = self.tensors.get(f"train/{modality}/values")
+                self._add_frames(split, modality, split.frames(modality, None if train is None else train.shape[1]))
+
+    def _add_frames(self, split: SplitChecks, modality: str, frames: Frames) -> None:
+        """Frames without padding, and of train their mean and standard deviation."""
+        name = f"{split.name}/{modality}"
+        self._count(self.absent, name, frames.lengths == 0)
+        self._count(self.padded_at_start, name, frames.starts > 0)
+        shape = int(frames.lengths.sum()), frames.width
+        self.frames[name] = self.replaced_frames[name] = shape[0]
+        moments = Moments() if split.name == "train" else None
+        self.tensors[f"{name}/offsets"] = _offsets(frames.lengths)
+        pieces = self._pieces(split, modality, frames, moments)
+        self.tensors[f"{name}/values"] = Streamed(shape, np.dtype(np.float32), pieces)
+        if moments is not None:  # written after the values, when all frames have been added
+            for statistic, last in (("mean", moments.final_mean()), ("scale", moments.final_scale())):
+                self.tensors[f"{modality}/{statistic}"] = Streamed(shape[1:], np.dtype(np.float32), last)
+
+    def _pieces(self, split: SplitChecks, modality: str, frames: Frames, moments: Moments | None) -> Iterator[NDArray]:
+        """The real frames, counted and added to the moments on their way."""
+        name = f"{split.name}/{modality}"
+        self.replaced_frames[name] = 0
+        for values in frames.pieces(self.release):
+            self.replaced_frames[name] += int(np.isnan(values).any(axis=1).sum())
+            if moments is not None and len(values):
+                moments.add(values)
+            yield values
+        if moments is not None and not moments.count.all():
+            without = (moments.count == 0).nonzero()[0].tolist()
+            split.fail(
+                modality,
+                got=f"no readable value of {len(without)} of {frames.width} features (number {listed(without)})",
+                expected="at least one finite value of each feature in train",
+                remedy="leave these features out of every split, or extract them again",
+            )
+
+    @staticmethod
+    def _count(numbers: dict[str, int], name: str, samples: NDArray) -> None:
+        if samples.any():
+            numbers[name] = int(samples.sum())
 
 
-def _frame_tensors(
-    split: str,
-    modality: str,
-    frames: NDArray,
-    lengths: NDArray,
-    replaced_frames: dict[str, int],
-    release: Callable[[], None],
-) -> dict[str, Streamed]:
-    """Frames (N, T, D) without padding, and of train their mean and standard deviation."""
-    name = f"{split}/{modality}"
-    shape = int(lengths.sum()), frames.shape[2]
-    replaced_frames[name] = shape[0]
-    moments = _Moments() if split == "train" else None
-    pieces = _real_frames(frames, lengths, name, replaced_frames, moments, release)
-    tensors = {
-        f"{name}/offsets": _offsets(lengths),
-        f"{name}/values": Streamed(shape, np.dtype(np.float32), pieces),
-    }
-    if moments is not None:  # written after the values, when all frames have been added
-        statistics = {"mean": moments.final_mean(), "scale": moments.final_scale()}
-        for statistic, pieces in statistics.items():
-            tensors[f"{modality}/{statistic}"] = Streamed(shape[1:], np.dtype(np.float32), pieces)
-    return tensors
+def digested(name: str, tensor: Streamed, digests: dict[str, str]) -> Streamed:
+    """The same tensor, whose digest is in `digests` once it is written, unless it holds frames."""
+    if name in FRAME_VALUES:
+        return tensor
+    digests[name] = "0" * 64  # as long as it will be
+
+    def pieces() -> Iterator[NDArray]:
+        written = [np.ascontiguousarray(piece, tensor.dtype) for piece in tensor.pieces]
+        digests[name] = _digest(tensor.dtype, tensor.shape, written).hexdigest()
+        yield from written
+
+    return tensor._replace(pieces=pieces())
 
 
-class _Moments:
-    """Mean and standard deviation of frames that come in pieces, in float64 (Chan, Golub and LeVeque 1983)."""
-
-    def __init__(self) -> None:
-        self.count = 0
-        self.mean: NDArray = np.zeros(1)
-        self.squares: NDArray = np.zeros(1)
-
-    def add(self, values: NDArray) -> None:
-        new, total = len(values), self.count + len(values)
-        difference = values.mean(axis=0, dtype=np.float64) - self.mean
-        self.squares = self.squares + new * (values.var(axis=0, dtype=np.float64) + difference**2 * self.count / total)
-        self.mean = self.mean + difference * new / total
-        self.count = total
-
-    def final_mean(self) -> Iterator[NDArray]:
-        """One piece: the mean of everything that was added before it is drawn."""
-        yield self.mean
-
-    def final_scale(self) -> Iterator[NDArray]:
-        """One piece: the standard deviation likewise; 1 for a feature that is constant in train."""
-        deviation = np.sqrt(self.squares / self.count)
-        yield np.where(deviation > 0, deviation, 1)
-
-
-def _real_frames(
-    frames: NDArray,
-    lengths: NDArray,
-    name: str,
-    replaced_frames: dict[str, int],
-    moments: _Moments | None,
-    release: Callable[[], None],
-) -> Iterator[NDArray]:
-    """Pieces of the frames without padding, (sum of some lengths, D) float32; NaN and infinite values become 0, and
-    the frames that held one are counted.
-    """
-    replaced_frames[name] = 0
-    step = max(1, CHUNK // max(1, frames[0].nbytes))
-    for start in range(0, len(frames), step):
-        chunk = slice(start, start + step)
-        with np.errstate(over="ignore"):  # beyond float32's range is infinite, and replaced as such
-            values = _unpadded(frames[chunk], lengths[chunk]).astype(np.float32)
-        finite = np.isfinite(values)
-        values[~finite] = 0
-        replaced_frames[name] += int((~finite.all(axis=1)).sum())
-        if moments is not None and len(values):
-            moments.add(values)
-        release()
-        yield values
-
-
-def _unpadded(padded: NDArray, lengths: NDArray) -> NDArray:
-    """(N, T, ...) to (sum of lengths, ...)."""
-    return padded[np.arange(padded.shape[1]) < lengths[:, None]]
+def _digest(dtype: np.dtype, shape: tuple[int, ...], pieces: Iterable[NDArray]) -> Any:
+    digest = hashlib.sha256(f"{dtype} {tuple(shape)}\0".encode())
+    for piece in pieces:
+        digest.update(piece.tobytes())
+    return digest
 
 
 def _strings(name: str, strings: list[str]) -> dict[str, Streamed]:
-    encoded = [string.encode("utf-8", "surrogatepass") for string in strings]
+    encoded = [string.encode() for string in strings]
+    joined = b"".join(encoded)
     return {
-        f"{name}/values": Streamed.of(np.frombuffer(b"".join(encoded) or b"\0", dtype=np.uint8)),
+        f"{name}/values": Streamed.of(np.frombuffer(joined, np.uint8) if joined else np.empty(0, np.uint8)),
         f"{name}/offsets": _offsets(np.array([len(string) for string in encoded])),
     }
 
 
 def _offsets(lengths: NDArray) -> Streamed:
     return Streamed.of(np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64))
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,5 +1,6 @@
 """The checks of a feature file, field by field: whatever is wrong becomes one `ValueError`."""
 
+import reprlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
@@ -7,8 +8,8 @@ from typing import Any, NoReturn
 import numpy as np
 from numpy.typing import NDArray
 
-from msa_core import SPLITS
-from msa_core.data import plain
+from msa_core.data import limits, plain
+from msa_core.data.frames import Frames, placement
 
 FRAME_MODALITIES = ("audio", "vision")
 MODALITY_FIELDS = (*FRAME_MODALITIES, "raw_text", "text_bert")
@@ -17,7 +18,8 @@ UNIMODAL_LABEL_FIELDS = {
     "audio": "regression_labels_A",
     "vision": "regression_labels_V",
 }
-SHOWN_IDS = 5  # the largest number of ids in a message
+SHOWN = 5  # the largest number of ids, fields or features in a message
+WHOLE_NUMBERS = 2**53  # float64 holds every whole number below it
 
 
 class SplitChecks:
@@ -32,9 +34,12 @@ class SplitChecks:
         for required in ("id", "regression_labels"):
             if required not in fields:
                 self.fail(
-                    required, got=f"only {sorted(map(str, fields))}", expected="the field", remedy="add it to the file"
+                    required,
+                    got=f"only [{listed(sorted(map(str, fields)))}]",
+                    expected="the field",
+                    remedy="add it to the file",
                 )
-        self.ids = [str(i) for i in self.entries("id", str | int | np.integer, "a string")]
+        self.ids = [str(i) for i in self.strings("id", str | int | np.integer)]
         if not self.ids:
             self.fail("id", got="no samples", expected="at least one", remedy="give every split its samples")
         for field in (*MODALITY_FIELDS, *UNIMODAL_LABEL_FIELDS.values(), "regression_labels"):
@@ -52,15 +57,44 @@ class SplitChecks:
         which = f", id {self.ids[sample]!r}" if sample is not None else ""
         raise ValueError(f"{self.path}: split {self.name!r}{where}{which}: got {got}, expected {expected}; {remedy}")
 
-    def entries(self, field: str, kind: Any = object, named: str = "") -> Any:
-        """A field's values as they are in the file, each an instance of `kind`, which messages call `named`."""
+    def refuse(self, field: str, wrong: NDArray, got: Callable[[int], str], expected: str, remedy: str) -> None:
+        """Fail if `wrong`, (N,), is true of a sample: with the value of the first, the number and the first ids."""
+        places = wrong.nonzero()[0].tolist()
+        if places:
+            ids = listed([self.ids[place] for place in places])
+            count = f"{len(places)} of {len(self.ids)} samples wrong: {ids}"
+            self.fail(field, got=f"{got(places[0])} ({count})", expected=expected, remedy=remedy, sample=places[0])
+
+    def entries(self, field: str) -> Any:
+        """A field's values as they are in the file."""
         values = self.fields[field]
         if not isinstance(values, list | tuple | np.ndarray) or getattr(values, "ndim", 1) == 0:
             self.fail(field, got=type(values).__name__, expected="a list or an array", remedy="give one entry a sample")
-        for sample, value in enumerate(values if kind is not object else ()):
-            if not isinstance(value, kind):
-                which = sample if len(self.ids) == len(values) else None
-                self.fail(field, got=f"{value!r}", expected=named, remedy="mend the file", sample=which)
+        if len(values) > limits.OPERATIONS:  # an array may announce any number of entries
+            self.fail(field, f"{len(values)} entries", f"at most {limits.OPERATIONS}", "split the file")
+        return values
+
+    def strings(self, field: str, kind: Any = str) -> Any:
+        """A field's values, each an instance of `kind` that UTF-8 can write."""
+        values = self.entries(field)
+        ids = self.ids or [f"number {place}" for place in range(len(values))]  # while the ids themselves are read
+
+        def refuse(wrong: list[int], expected: str, remedy: str) -> None:
+            if wrong:
+                count = f"{len(wrong)} of {len(values)} samples wrong: {listed([ids[place] for place in wrong])}"
+                got = f"{_shown(values[wrong[0]])} ({count})"
+                self.fail(field, got, expected, remedy, wrong[0] if self.ids else None)
+
+        refuse(
+            [place for place, value in enumerate(values) if not isinstance(value, kind)],
+            expected="a string",
+            remedy="write these entries as strings (an empty transcript is ''), or drop these samples",
+        )
+        refuse(
+            [place for place, value in enumerate(values) if not _is_unicode(value)],
+            expected="whole Unicode characters (it holds half of a surrogate pair)",
+            remedy="read the source again with its own encoding, or remove these characters",
+        )
         return values
 
     def numbers(self, field: str, shape: str) -> NDArray:
@@ -69,70 +103,102 @@ class SplitChecks:
         try:
             array = plain.numbers(self.entries(field))
             array = array.astype(np.float64) if array.dtype == object else array
-        except (ValueError, TypeError):
-            expected = f"numbers, {shape}"
-            self.fail(field, got="values that make no array", expected=expected, remedy="write the field again")
+        except (ValueError, TypeError, OverflowError):
+            self.fail(
+                field,
+                got="values that make no array",
+                expected=f"numbers, {shape}",
+                remedy="write the field again as one numpy array of numbers",
+            )
         if array.shape == (len(self.ids), 1) and dimensions == 1:
             array = array[:, 0]
         if array.dtype.kind not in "biuf" or array.ndim != dimensions:
+            hint = "; one vector a sample is a T of 1" if dimensions == 3 and array.ndim == 2 else ""
             self.fail(
                 field,
                 got=f"shape {array.shape} of {array.dtype}",
                 expected=f"numbers, {shape}",
-                remedy="write the field again; one vector a sample is a T of 1",
+                remedy=f"write the field again as an array of this shape{hint}",
             )
         return array
 
     def labels(self, field: str, bound: float) -> NDArray:
         """Labels (N,) float32, each finite and within [-bound, bound]."""
-        labels = self.numbers(field, "(N,)").astype(np.float32)
+        with np.errstate(over="ignore"):
+            labels = self.numbers(field, "(N,)").astype(np.float32)
+        unlabelled = (
+            "drop these samples, or leave this field out of every split"
+            if field != "regression_labels"
+            else "drop these samples, or give them labels"
+        )
         self.refuse(
             field,
-            ~(np.abs(labels) <= bound),  # also true of nan
+            ~np.isfinite(labels),
             lambda sample: f"label {labels[sample]}",
             expected=f"a finite one within ±{bound}",
-            remedy="mend the file, or set label_bound to the data set's own",
+            remedy=unlabelled,
+        )
+        self.refuse(
+            field,
+            np.abs(labels) > bound,
+            lambda sample: f"label {labels[sample]}",
+            expected=f"a finite one within ±{bound}",
+            remedy=f"if the data set's scale is wider (the largest here is {np.abs(labels).max():g}), set label_bound "
+            "to it; else correct these labels",
         )
         return labels
 
-    def refuse(self, field: str, wrong: NDArray, got: Callable[[int], str], expected: str, remedy: str) -> None:
-        """Fail if `wrong`, (N,), is true of a sample: with the value of the first, the number and the first ids."""
-        places = wrong.nonzero()[0].tolist()
-        if places:
-            ids = ", ".join(repr(self.ids[place]) for place in places[:SHOWN_IDS]) + ", ..." * (len(places) > SHOWN_IDS)
-            count = f"{len(places)} of {len(self.ids)} samples wrong: {ids}"
-            self.fail(field, got=f"{got(places[0])} ({count})", expected=expected, remedy=remedy, sample=places[0])
-
-    def lengths(self, field: str, lengths: NDArray, longest: int) -> NDArray:
-        """Lengths (N,), each a whole number within 0..T."""
+    def lengths(self, field: str, lengths: NDArray, longest: NDArray) -> NDArray:
+        """Lengths (N,), each a whole number within 0..T; `longest` is T of each sample, (N,)."""
         if lengths.shape != (len(self.ids),):
-            expected = f"({len(self.ids)},)"
-            self.fail(field, got=f"shape {lengths.shape}", expected=expected, remedy="give one length a sample")
+            self.fail(
+                field,
+                got=f"shape {lengths.shape}",
+                expected=f"({len(self.ids)},)",
+                remedy="give one length a sample",
+            )
+        aligned = (
+            "the file has no lengths of its own for these frames: add them, or align the frames with the tokens"
+            if field == "text_bert"
+            else "correct these lengths (0: the sample lacks the modality), or drop these samples"
+        )
         self.refuse(
             field,
             ~((lengths >= 0) & (lengths <= longest)) | (lengths != np.floor(lengths)),
             lambda sample: f"length {lengths[sample]}",
-            expected=f"a whole number within 0..{longest}, the number of frames",
-            remedy="drop these samples, or correct their lengths (0: the sample lacks the modality)",
+            expected=f"a whole number within 0..{longest.max()}, the number of frames",
+            remedy=aligned,
         )
         return lengths.astype(np.int64)
 
     def text_bert(self) -> tuple[NDArray, NDArray]:
-        """Padded token ids (N, T) and lengths (N,), each within 0..T."""
+        """Padded token ids (N, T), whole numbers where the mask is 1, and lengths (N,), each within 0..T."""
         tokens = self.numbers("text_bert", "(N, 3, T)")
         if tokens.shape[1] != 3:
-            expected = "(N, 3, T): ids, mask, types"
-            self.fail("text_bert", got=f"shape {tokens.shape}", expected=expected, remedy="write the field again")
-        mask = tokens[:, 1] != 0
-        lengths = mask.sum(axis=1)
+            self.fail(
+                "text_bert",
+                got=f"shape {tokens.shape}",
+                expected="(N, 3, T): ids, mask, types",
+                remedy="write the field again with the tokenizer's three outputs",
+            )
+        ids, mask = tokens[:, 0], tokens[:, 1]
+        lengths = (mask != 0).sum(axis=1)
+        real = np.arange(tokens.shape[2]) < lengths[:, None]
         self.refuse(
             "text_bert",
-            (mask != (np.arange(tokens.shape[2]) < lengths[:, None])).any(axis=1),
-            lambda sample: f"the mask {mask[sample].astype(int)}",
+            (mask != real).any(axis=1),
+            lambda sample: f"the mask {reprlib.repr(mask[sample].tolist())}",
             expected="a mask of ones and then zeros",
-            remedy="write the field again",
+            remedy="write the field again with the padding behind the tokens",
         )
-        return tokens[:, 0], lengths
+        self.refuse(
+            "text_bert",
+            (real & ~((np.abs(ids) < WHOLE_NUMBERS) & (ids == np.floor(ids)))).any(axis=1),
+            lambda sample: f"the token ids {reprlib.repr(ids[sample, : lengths[sample]].tolist())}",
+            expected="whole numbers",
+            remedy="write the field again with the tokenizer's ids; states of a text encoder are no token ids",
+        )
+        return np.where(real, ids, 0), lengths
 
     def require_sequences(self, field: str, lengths: NDArray, optional: str) -> None:
         """Fail if all of train's lengths, (N,), are 0; `optional` is the field that can be left out."""
@@ -144,12 +210,14 @@ class SplitChecks:
                 remedy=f"leave the field {optional!r} out of every split",
             )
 
-    def frames(self, modality: str, width: int | None = None) -> tuple[NDArray, NDArray]:
-        """Padded frames (N, T, D) and lengths (N,), each within 0..T; `width` is the D that train has."""
-        frames = self.numbers(modality, "(N, T, D)")
+    def frames(self, modality: str, width: int | None = None) -> Frames:
+        """A modality's frames, with lengths within 0..T; `width` is the D that train has."""
+        values, longest = self._frame_values(modality)
         field = f"{modality}_lengths"
         if field in self.fields:
             lengths = self.numbers(field, "(N,)")
+        elif isinstance(values, list):
+            field, lengths = modality, longest
         elif "text_bert" in self.fields:
             field, lengths = "text_bert", self.text_bert()[1]
         else:
@@ -159,56 +227,83 @@ class SplitChecks:
                 expected="the number of real frames of each sample",
                 remedy=f"add {field} to the file",
             )
-        lengths = self.lengths(field, lengths, frames.shape[1])
+        lengths = self.lengths(field, lengths, longest)
         self.require_sequences(field, lengths, modality)
-        if width is not None and frames.shape[2] != width:
+        frames = Frames(values, lengths, self._starts(modality, values, lengths))
+        if frames.width == 0:
             self.fail(
                 modality,
-                got=f"width {frames.shape[2]}",
+                got="frames of width 0",
+                expected="at least one feature",
+                remedy=f"extract the features again, or leave the field {modality!r} out of every split",
+            )
+        if width is not None and frames.width != width:
+            self.fail(
+                modality,
+                got=f"width {frames.width}",
                 expected=f"{width}, as in train",
                 remedy="extract all splits alike",
             )
-        return frames, lengths
+        return frames
 
+    def _frame_values(self, modality: str) -> tuple[NDArray | list[NDArray], NDArray]:
+        """Frames (N, T, D), or arrays (T_i, D) where each sample has its own, and each sample's T, (N,)."""
+        entries = self.entries(modality)
+        whole = isinstance(entries, np.ndarray) and entries.ndim > 1
+        arrays = [] if whole else [one for one in entries if isinstance(one, np.ndarray) and one.ndim == 2]
+        padded = f"{modality}_lengths" in self.fields or "text_bert" in self.fields
+        if len(arrays) == len(entries) and (not padded or len({len(one) for one in arrays}) > 1):
+            wrong = np.array([one.dtype.kind not in "biuf" or one.shape[1] != arrays[0].shape[1] for one in arrays])
+            self.refuse(
+                modality,
+                wrong,
+                lambda sample: f"frames {arrays[sample].shape} of {arrays[sample].dtype}",
+                expected=f"numbers, (T, {arrays[0].shape[1]}), as the first sample has",
+                remedy="extract all samples alike",
+            )
+            return arrays, np.array([len(one) for one in arrays])
+        array = self.numbers(modality, "(N, T, D)")
+        return array, np.full(len(array), array.shape[1])
 
-def checked_splits(path: Path, content: Any) -> dict[str, SplitChecks]:
-    """The three splits of a file's content; each has the required fields, and no id occurs twice."""
-    missing = [split for split in SPLITS if not isinstance(content, dict) or split not in content]
-    if missing:
-        got = sorted(map(str, content)) if isinstance(content, dict) else type(content).__name__
-        raise ValueError(
-            f"{path}: got {got}, expected the splits {list(SPLITS)}; missing: {missing}; see load_features"
+    def _starts(self, modality: str, values: NDArray | list[NDArray], lengths: NDArray) -> NDArray:
+        """Where each sample's real frames begin, (N,); the frames themselves say whether padding comes first."""
+        starts = np.zeros_like(lengths)
+        if isinstance(values, list):
+            return starts
+        found = placement(values, lengths)
+        if found.at_start.any() and not found.at_end.any():
+            return np.where(found.padded, values.shape[1] - lengths, starts)
+        mixed = found.at_start & (found.at_start.sum() >= found.at_end.sum())
+        self.refuse(
+            modality,
+            found.lost | mixed,
+            lambda sample: (
+                f"only zeros in the first {_leading_zeros(values[sample])} frames and values behind frame "
+                f"{lengths[sample]}, where this sample ends"
+            ),
+            expected="one place for the padding: behind all samples' frames, or before them",
+            remedy="write the field again with the real frames first, or correct the lengths of these samples",
         )
-    splits = {split: SplitChecks(path, split, content[split]) for split in SPLITS}
-    owner: dict[str, str] = {}
-    for name, split in splits.items():
-        for sample, identity in enumerate(split.ids):
-            if identity in owner:
-                split.fail(
-                    "id",
-                    got=f"an id that split {owner[identity]!r} has already",
-                    expected="ids unique across splits",
-                    remedy="a sample in two splits spoils the test: remove one",
-                    sample=sample,
-                )
-            owner[identity] = name
-    return splits
+        return starts
 
 
-def common_fields(splits: dict[str, SplitChecks]) -> set[str]:
-    """The optional fields of the file; each must be in every split or in none, and one must hold a modality."""
-    train = splits["train"]
-    for split in splits.values():
-        for field in (*MODALITY_FIELDS, *UNIMODAL_LABEL_FIELDS.values()):
-            if (field in split.fields) != (field in train.fields):
-                split.fail(
-                    field,
-                    got="it here and not in train" if field in split.fields else "it in train and not here",
-                    expected="the same fields in every split",
-                    remedy="extract all splits alike",
-                )
-    if not any(field in train.fields for field in MODALITY_FIELDS):
-        train.fail(
-            "", got=f"fields {sorted(train.fields)}", expected="text, audio or vision", remedy="see load_features"
-        )
-    return {field for field in (*MODALITY_FIELDS, *UNIMODAL_LABEL_FIELDS.values()) if field in train.fields}
+def listed(names: list[str]) -> str:
+    """The first few of some names, for a message."""
+    return ", ".join(_shown(name) for name in names[:SHOWN]) + ", ..." * (len(names) > SHOWN)
+
+
+def _shown(value: Any) -> str:
+    """A value of the file in a message: short, whatever it is; of a container its type alone."""
+    return reprlib.repr(value) if isinstance(value, str | int | float | bytes) else type(value).__name__
+
+
+def _is_unicode(value: Any) -> bool:
+    try:
+        str(value).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _leading_zeros(frames: NDArray) -> int:
+    return int((frames != 0).any(axis=1).argmax())

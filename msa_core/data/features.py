@@ -116,17 +116,21 @@ class FeatureSet:
         ids: N strings, unique across splits.
         labels: human multimodal labels within [-label_bound, label_bound], (N,) float32.
         label_bound: H.
-        sequences: modality -> token ids for text, (T, D) float32 frames for audio and vision; only the modalities of
-            the data set.
+        sequences: modality -> token ids for text, (T, D) float32 frames for audio and vision, NaN where the file has
+            no readable value; only the modalities of the data set.
         raw_text: N transcripts, or None.
         unimodal_labels: modality -> (N,): human ones (CH-SIMS), true ones (planted data), or nothing.
         factors: planted data only: "shared", "text", "audio", "vision" -> (N,).
         scaling: modality -> (mean, scale), (D,) each, of the train split: frames are standardised when batched.
+        replacements: modality -> (D,): what an unreadable value, NaN in `sequences`, is in a batch (before it is
+            standardised): the train split's mean of the readable ones.
+        statistics: "<modality>/mean", "<modality>/scale" -> (D,): those of the file that the run was trained on, for
+            `load_features` to read other files alike; empty for planted data.
         max_frames: audio and vision are cut to their first so many frames when batched; None keeps all.
         dtype: of frames and labels in a batch.
         dropped: modality -> (N,) bool: the samples that are batched without it, see `dropping`.
-        source: where the data are from (file name, SHA-256, frames with replaced values, numbers of samples that lack
-            a modality; or the generator's arguments).
+        source: where the data are from (file name, SHA-256, numbers of frames with unreadable values, of samples that
+            lack a modality and of samples padded at their start; or the generator's arguments).
     """
 
     split: str
@@ -138,6 +142,8 @@ class FeatureSet:
     unimodal_labels: dict[str, Tensor] = field(default_factory=dict)
     factors: dict[str, Tensor] = field(default_factory=dict)
     scaling: Mapping[str, tuple[Tensor, Tensor]] = field(default_factory=dict)
+    replacements: Mapping[str, Tensor] = field(default_factory=dict)
+    statistics: Mapping[str, Tensor] = field(default_factory=dict)
     max_frames: int | None = None
     dtype: torch.dtype = torch.float32
     dropped: Mapping[str, Tensor] = field(default_factory=dict)
@@ -203,6 +209,8 @@ class FeatureSet:
             omitted = self.dropped[modality][index] if modality in self.dropped else None
             rows, lengths[modality] = ragged.rows(index, longest, omitted)
             rows = rows.to(self.dtype) if rows.is_floating_point() else rows
+            if modality in self.replacements:
+                rows = torch.where(rows.isnan(), self.replacements[modality].to(self.dtype), rows)
             if modality in self.scaling:
                 mean, scale = (statistic.to(self.dtype) for statistic in self.scaling[modality])
                 rows = rows.sub_(mean).div_(scale)
@@ -214,9 +222,10 @@ class FeatureSet:
 def batches(features: FeatureSet, batch_size: int, shuffle_seed: int | None = None) -> Iterator[Batch]:
     """Every sample once, in batches of similar length.
 
-    The sizes of the batches differ by at most one, so that no last batch of a single sample (which has no covariance)
-    remains. The order depends on the stored lengths, not on `dropped`: the batches hold the same samples with and
-    without a dropped modality.
+    The sizes of the batches differ by at most one, and no batch has a single sample (which has no covariance), unless
+    the split has no more or `batch_size` is 1: an odd number of samples in batches of 2 makes one batch of 3. The
+    order depends on the stored lengths, not on `dropped`: the batches hold the same samples with and without a dropped
+    modality.
 
     Args:
         features: the split.
@@ -241,4 +250,5 @@ def batches(features: FeatureSet, batch_size: int, shuffle_seed: int | None = No
 
 def number_of_batches(features: FeatureSet, batch_size: int) -> int:
     """How many batches `batches` yields."""
-    return math.ceil(len(features) / batch_size)
+    number = math.ceil(len(features) / batch_size)
+    return number if batch_size == 1 else min(number, max(1, len(features) // 2))

@@ -7,7 +7,7 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from msa_core import MODALITIES, SPLITS
-from msa_core.data.cache import CacheReader, is_current, open_cache, write_cache
+from msa_core.data.cache import COUNTS, CacheReader, ensure_cache, open_cache
 from msa_core.data.checks import FRAME_MODALITIES
 from msa_core.data.features import FeatureSet, Ragged
 from msa_core.data.tokens import load_tokens
@@ -21,18 +21,27 @@ def load_features(
     max_frames: int | None = None,
     max_tokens: int = 50,
     cache_folder: str | Path | None = None,
+    statistics: Mapping[str, Tensor] | None = None,
 ) -> dict[str, FeatureSet]:
-    """Read a feature file, by way of a cache that is written at the first read and rebuilt when the file changes.
+    """Read a feature file, by way of a cache that is written at the first read and rebuilt when the content changes.
 
     A pickle is a program; this reader builds numpy arrays and plain containers and refuses everything else. The first
     read processes large arrays in chunks (`read_pickle` says which arrays it holds in memory as a whole; of an array in
     Fortran order, each chunk reads the whole array). The cache is one memory-mapped safetensors file,
     `<file name>.cache`, with frames stored without padding; beside it, `<file name>.cache.tokens-<key>` holds the
-    tokens of one tokenizer and one `max_tokens`.
+    tokens of one tokenizer and one `max_tokens`, and `<file name>.cache.source` the file's SHA-256, size and times: it
+    is hashed again when one of these has changed. A cache that is damaged is written again.
 
     The file is `{"train" | "valid" | "test": {...}}` with, for N samples each: "id" and "regression_labels"
     (required); "raw_text" or "text_bert" (N, 3, T); "audio" (N, T, D) with "audio_lengths"; "vision" likewise;
-    "regression_labels_T", "_A", "_V". The field "text" (precomputed states) is not used: text is encoded here.
+    "regression_labels_T", "_A", "_V". Frames may also be a list of N arrays (T_i, D), which need no lengths. The field
+    "text" (precomputed states) is not read: a file whose only text it is, is refused if a tokenizer is given.
+
+    Real frames come first and padding behind them. If the frames themselves say that all padding of a split comes
+    first, the real ones are read from the end, which is logged and kept in `source["padded_at_start"]`; a split with
+    both is refused. Unreadable values (NaN, infinite, beyond float32) have no part in mean and scale, and become the
+    train split's mean of the readable ones in a batch; frames that hold one are logged and counted in
+    `source["replaced_frames"]`.
 
     Length 0 means that the sample lacks the modality (a video without a face, a clip without sound). A file without
     "audio_lengths" or "vision_lengths" (aligned features) takes them from text_bert's mask: a mask of zeros then makes
@@ -49,30 +58,62 @@ def load_features(
         max_frames: use only the first so many frames; None: all.
         max_tokens: use only so many tokens, the special ones included (50 in the field's files).
         cache_folder: where the caches go; None: beside the file.
+        statistics: `FeatureSet.statistics` of the data that a model was trained on, for a file that it is to read
+            now: frames are standardised, and unreadable values replaced, by these; None: by the file's own train split.
 
     Returns:
         "train", "valid", "test" -> `FeatureSet`.
 
     Raises:
         FileNotFoundError: no such file.
-        PermissionError: the cache cannot be written; the message says what to do.
+        OSError: the cache cannot be written (`PermissionError`: its folder); the message says what to do.
         ValueError: anything wrong with the file: what, where, got, expected, remedy.
     """
     path = Path(path)
     require_file(path)
     if max_tokens < 3 or (max_frames is not None and max_frames < 1):
-        raise ValueError(f"got max_tokens {max_tokens}, max_frames {max_frames}, expected at least 3 and 1 (or None)")
+        raise ValueError(
+            f"load_features: got max_tokens {max_tokens}, max_frames {max_frames}, expected at least 3 (the special "
+            "tokens and one more) and at least 1 (or None, for all); raise them"
+        )
     cache = Path(cache_folder or path.parent) / f"{path.name}.cache"
-    if not is_current(cache, path, label_bound):
-        write_cache(cache, path, label_bound)
+    ensure_cache(cache, path, label_bound)
     with open_cache(cache) as stored:
-        scaling = {
-            modality: (stored.tensor(f"{modality}/mean"), stored.tensor(f"{modality}/scale"))
-            for modality in FRAME_MODALITIES
-            if standardise and f"{modality}/mean" in stored.names
-        }
-        tokens = load_tokens(stored, cache, path, tokenizer, max_tokens) if tokenizer is not None else {}
-        return {split: _feature_set(stored, split, path, tokens, scaling, max_frames) for split in SPLITS}
+        tokens = {}
+        if tokenizer is not None:
+            _refuse_text_states(stored, path)
+            tokens = load_tokens(stored, cache, path, tokenizer, max_tokens)
+        used = _statistics(stored, path, statistics)
+        return {split: _feature_set(stored, split, path, tokens, used, standardise, max_frames) for split in SPLITS}
+
+
+def _refuse_text_states(stored: CacheReader, path: Path) -> None:
+    if stored.metadata["text_states"] and not {"train/raw_text/values", "train/text_bert/values"} & stored.names:
+        raise ValueError(
+            f"{path}: field 'text': got precomputed states as the only text, expected raw_text or text_bert: text is "
+            "encoded here; add one of these fields, or remove 'text' to train without this modality"
+        )
+
+
+def _statistics(stored: CacheReader, path: Path, given: Mapping[str, Tensor] | None) -> dict[str, Tensor]:
+    """Mean and scale of each modality: those that are given, else the file's own."""
+    own = {
+        f"{modality}/{statistic}": stored.tensor(f"{modality}/{statistic}")
+        for modality in FRAME_MODALITIES
+        if f"{modality}/mean" in stored.names
+        for statistic in ("mean", "scale")
+    }
+    if given is None:
+        return own
+    for name, statistic in own.items():
+        if name not in given or given[name].shape != statistic.shape:
+            got = f"width {len(statistic)}" + (", without it in the training" if name not in given else "")
+            expected = f"width {len(given[name])}, as in the training" if name in given else "the training's modalities"
+            raise ValueError(
+                f"{path}: field {name.partition('/')[0]!r}: got {got}, expected {expected}; extract the features as "
+                "those that the model was trained on"
+            )
+    return {name: given[name] for name in own}
 
 
 def require_file(path: Path) -> None:
@@ -86,7 +127,8 @@ def _feature_set(
     split: str,
     path: Path,
     tokens: Mapping[str, Ragged],
-    scaling: Mapping[str, tuple[Tensor, Tensor]],
+    statistics: Mapping[str, Tensor],
+    standardise: bool,
     max_frames: int | None,
 ) -> FeatureSet:
     sequences = {"text": tokens[split]} if tokens else {}
@@ -107,7 +149,17 @@ def _feature_set(
             for modality in MODALITIES
             if f"{split}/labels/{modality}" in stored.names
         },
-        scaling=scaling,
+        scaling={
+            modality: (statistics[f"{modality}/mean"], statistics[f"{modality}/scale"])
+            for modality in sequences
+            if standardise and modality != "text"
+        },
+        replacements={
+            modality: statistics[f"{modality}/mean"]
+            for modality in sequences
+            if stored.metadata["replaced_frames"].get(f"{split}/{modality}")
+        },
+        statistics=statistics,
         max_frames=max_frames,
-        source={"file": path.name} | {key: stored.metadata[key] for key in ("sha256", "replaced_frames", "absent")},
+        source={"file": path.name} | {key: stored.metadata[key] for key in ("sha256", *COUNTS)},
     )

@@ -1,16 +1,19 @@
 """Write a safetensors file in pieces, so that no tensor is whole in memory; write any file completely or not at all."""
 
+import glob
 import json
 import shutil
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 
+LOCK = "lock"
 _NAMES = {np.dtype(np.int64): "I64", np.dtype(np.float32): "F32", np.dtype(np.uint8): "U8"}
 
 
@@ -65,9 +68,22 @@ def write_tensors(path: Path, tensors: Mapping[str, Streamed], metadata: Callabl
 
 @contextmanager
 def new_file(final: Path, like: Path) -> Iterator[Path]:
-    """A path to write to; the complete file is moved to `final` at the end, with the permissions of `like`."""
-    with tempfile.TemporaryDirectory(dir=final.parent, prefix=f".{final.name}-") as folder:
-        partial = Path(folder) / final.name
-        yield partial
-        shutil.copymode(like, partial)
-        partial.replace(final)
+    """A path to write to; the complete file is moved to `final` at the end, with the permissions of `like`.
+
+    It lies in a folder beside `final`, locked while the process lives: the folder of a killed process is not, and the
+    next one to write this file removes it.
+    """
+    for folder in final.parent.glob(f".{glob.escape(final.name)}-*"):
+        with suppress(Timeout, OSError), FileLock(folder / LOCK, timeout=0):
+            shutil.rmtree(folder)
+    made = Path(tempfile.mkdtemp(dir=final.parent, prefix=f".new-{final.name}-"))
+    with FileLock(made / LOCK):
+        # Only now that it is locked, it gets the name that others look for.
+        folder = made.rename(made.with_name(f".{made.name.removeprefix('.new-')}"))
+        try:
+            partial = folder / final.name
+            yield partial
+            shutil.copymode(like, partial)
+            partial.replace(final)
+        finally:
+            shutil.rmtree(folder)

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import logging
 import os
 from itertools import chain
 from pathlib import Path
@@ -10,9 +11,16 @@ import torch
 from transformers import PreTrainedTokenizerBase
 
 from msa_core import SPLITS
-from msa_core.data.cache import CACHE_VERSION, METADATA, CacheReader, open_cache, read_metadata
+from msa_core.data.cache import CACHE_VERSION, METADATA, CacheReader, digested, open_cache
+from msa_core.data.checks import listed
 from msa_core.data.features import Ragged
 from msa_core.data.tensors import Streamed, new_file, write_tensors
+
+logger = logging.getLogger(__name__)
+
+MANY_UNKNOWN = (
+    0.1  # of a split's tokens but the special ones: so many words are not in a text of the encoder's language
+)
 
 
 def load_tokens(
@@ -39,21 +47,57 @@ def load_tokens(
     key = _key(tokenizer, max_tokens)
     file = cache.with_name(f"{cache.name}.tokens-{key[:16]}")
     metadata = {"version": CACHE_VERSION, "sha256": features.metadata["sha256"], "key": key}
-    if read_metadata(file) == metadata:
-        with open_cache(file) as stored:
-            return {split: stored.ragged(split) for split in SPLITS}
-    if field == "raw_text":
-        tokens = {split: _tokens_of(features.strings(f"{split}/raw_text"), tokenizer, max_tokens) for split in SPLITS}
-    else:
-        tokens = {split: _bert_tokens(features, split, path, tokenizer, max_tokens) for split in SPLITS}
-    if os.access(file.parent, os.W_OK):
-        tensors = {}
-        for split, ragged in tokens.items():
-            tensors[f"{split}/values"] = Streamed.of(ragged.values.numpy())
-            tensors[f"{split}/offsets"] = Streamed.of(ragged.offsets.numpy())
-        with new_file(file, like=path) as partial:
-            write_tensors(partial, tensors, lambda: {METADATA: json.dumps(metadata)})
+    tokens = _stored(file, metadata)
+    if tokens is None:
+        tokens = {
+            split: _tokens_of(features.strings(f"{split}/raw_text"), tokenizer, max_tokens)
+            if field == "raw_text"
+            else _bert_tokens(features, split, path, tokenizer, max_tokens)
+            for split in SPLITS
+        }
+        if os.access(file.parent, os.W_OK):
+            _write(file, path, tokens, metadata)
+    for split, ragged in tokens.items():
+        _warn_of_unknown(ragged.values, tokenizer, f"{path}: split {split!r}, field {field!r}")
     return tokens
+
+
+def _stored(file: Path, expected: dict[str, object]) -> dict[str, Ragged] | None:
+    """The tokens of a cache; None if there is none of this version, text and key, or a damaged one."""
+    try:
+        with open_cache(file) as stored:
+            stored.require_digests()
+            if expected.items() <= stored.metadata.items():
+                return {split: stored.ragged(split) for split in SPLITS}
+    except Exception:  # bytes that are no cache can fail in any way
+        return None
+    return None
+
+
+def _write(file: Path, path: Path, tokens: dict[str, Ragged], metadata: dict[str, object]) -> None:
+    digests: dict[str, str] = {}
+    tensors = {}
+    for split, ragged in tokens.items():
+        for name, values in ((f"{split}/values", ragged.values), (f"{split}/offsets", ragged.offsets)):
+            tensors[name] = digested(name, Streamed.of(values.numpy()), digests)
+    with new_file(file, like=path) as partial:
+        write_tensors(partial, tensors, lambda: {METADATA: json.dumps(metadata | {"digests": digests})})
+
+
+def _warn_of_unknown(values: torch.Tensor, tokenizer: PreTrainedTokenizerBase, where: str) -> None:
+    special = [token for token in tokenizer.all_special_ids if token != tokenizer.unk_token_id]
+    words = values[~torch.isin(values, torch.tensor(special, dtype=torch.int64))]
+    unknown = int((words == tokenizer.unk_token_id).sum()) if tokenizer.unk_token_id is not None else 0
+    if unknown > MANY_UNKNOWN * len(words):
+        logger.warning(
+            "%s: %d of %d tokens (%.0f%%) are unknown to the text encoder (%s); use an encoder of the text's language "
+            "(text.encoder)",
+            where,
+            unknown,
+            len(words),
+            100 * unknown / len(words),
+            tokenizer.unk_token,
+        )
 
 
 def _tokens_of(texts: list[str], tokenizer: PreTrainedTokenizerBase, max_tokens: int) -> Ragged:
@@ -68,15 +112,15 @@ def _bert_tokens(
     """The token ids of text_bert; a text that is cut keeps its last token, which closes it."""
     tokens = features.ragged(f"{split}/text_bert")
     vocabulary_size = len(tokenizer)
-    unknown = ((tokens.values < 0) | (tokens.values >= vocabulary_size)).nonzero()
+    unknown = ((tokens.values < 0) | (tokens.values >= vocabulary_size)).nonzero()[:, 0]
     if len(unknown):
-        place = int(unknown[0])
-        sample = int(torch.searchsorted(tokens.offsets, place, right=True)) - 1
+        samples = (torch.searchsorted(tokens.offsets, unknown, right=True) - 1).unique().tolist()
+        ids = [features.strings(f"{split}/id")[sample] for sample in samples]
         raise ValueError(
-            f"{path}: split {split!r}, field 'text_bert', id {features.strings(f'{split}/id')[sample]!r}: "
-            f"got token id {int(tokens.values[place])}, "
+            f"{path}: split {split!r}, field 'text_bert', id {ids[0]!r}: got token id {int(tokens.values[unknown[0]])} "
+            f"({len(ids)} of {len(tokens)} samples wrong: {listed(ids)}), "
             f"expected one below the {vocabulary_size} of the encoder's vocabulary; "
-            "the file has no raw_text, so use the encoder whose tokenizer made text_bert"
+            "the file has no raw_text, so set text.encoder to the encoder whose tokenizer made text_bert"
         )
     lengths = tokens.lengths
     position = torch.arange(len(tokens.values)) - tokens.offsets[:-1].repeat_interleave(lengths)

@@ -1,6 +1,5 @@
 """Small, sound feature files, and what the tests of reading share."""
 
-import os
 import re
 
 import numpy as np
@@ -84,8 +83,15 @@ def place(split, field, sample=None):
     return f"split '{split}', field '{field}'" + (f", id '{split}$_${sample}'" if sample is not None else "")
 
 
-def spoil(path):
-    """Make the file unreadable without a change of its size and time."""
-    status = path.stat()
-    path.write_bytes(b"\0" * status.st_size)
-    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+def forbid_reading(monkeypatch):
+    """Whatever is loaded from now on is from a cache."""
+
+    def read_pickle(path):
+        raise AssertionError(f"{path} is read, and not its cache")
+
+    monkeypatch.setattr("msa_core.data.cache.read_pickle", read_pickle)
+
+
+def names_in(folder):
+    """The files of a folder but the record of the hash, which is written once the file is old enough."""
+    return sorted(file.name for file in folder.iterdir() if not file.name.endswith(".source"))

@@ -70,7 +70,7 @@ def test_length_0_is_an_absent_modality(save, caplog, modality, standardise):
 @pytest.mark.parametrize("modality", WIDTHS)
 @pytest.mark.parametrize("chunk", [1, 2**24])
 def test_absent_samples_have_no_part_in_the_statistics(save, monkeypatch, modality, chunk):
-    monkeypatch.setattr("msa_core.data.cache.CHUNK", chunk)  # 1: a chunk for each sample, the first without a frame
+    monkeypatch.setattr("msa_core.data.frames.CHUNK", chunk)  # 1: a chunk for each sample, the first without a frame
     raw = make_raw()
     make_absent(raw, modality, SOME)
     train = np.concatenate(real_frames(raw["train"], modality)).astype(np.float64)

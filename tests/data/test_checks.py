@@ -170,7 +170,8 @@ ODD_FILES = {  # case -> (damage, where)
     "ids are None": (put("valid", "id", None), place("valid", "id")),
     "audio is None": (put("valid", "audio", None), place("valid", "audio")),
     "audio in words": (put("valid", "audio", np.full((2, FRAMES, 3), "x")), place("valid", "audio")),
-    "audio of unlike lengths": (put("valid", "audio", [np.ones((2, 3)), np.ones((4, 3))]), place("valid", "audio")),
+    "audio of unlike widths": (put("valid", "audio", [np.ones((2, 3)), np.ones((4, 2))]), place("valid", "audio")),
+    "a part of audio": (put("valid", "audio", [np.ones((2, 3)), None]), place("valid", "audio")),
     "lengths in words": (put("valid", LENGTHS, ["one", "two"]), place("valid", LENGTHS)),
     "lengths are None": (put("valid", LENGTHS, [None, None]), place("valid", LENGTHS)),
     "no id, and a field named by a number": (
@@ -182,6 +183,118 @@ ODD_FILES = {  # case -> (damage, where)
         "split 'train'",
     ),
 }
+
+
+HALF = "\ud83d"  # of a surrogate pair
+REMEDIES = {  # case -> (damage, what is said of it, the remedy for this cause)
+    "ids numbered anew in each split": (
+        lambda raw: [fields.update(id=list(range(len(fields["id"])))) for fields in raw.values()],
+        "split 'valid', field 'id', id '0': got an id that split 'train' has already (2 of 2 samples wrong: '0', '1')",
+        "if the ids are numbered anew in each split, put the split's name before them",
+    ),
+    "the same id twice": (
+        put("test", "id", "test$_$0", 2),
+        "got an id that split 'test' has already (1 of 3 samples wrong: 'test$_$0')",
+        "if these samples are the same, keep one of each; else give each an id of its own",
+    ),
+    "labels that are nan": (
+        put("train", LABELS, np.nan, np.s_[1:]),
+        "got label nan (3 of 4 samples wrong: 'train$_$1', 'train$_$2', 'train$_$3')",
+        "drop these samples, or give them labels",
+    ),
+    "unimodal labels that are nan": (
+        both(unimodal, put("train", "regression_labels_T", np.nan, 0)),
+        "got label nan (1 of 4 samples wrong: 'train$_$0')",
+        "drop these samples, or leave this field out of every split",
+    ),
+    "labels on a wider scale": (
+        put("valid", LABELS, np.array([4.0, -5])),
+        "got label 4.0 (2 of 2 samples wrong: 'valid$_$0', 'valid$_$1')",
+        "if the data set's scale is wider (the largest here is 5), set label_bound to it; else correct these labels",
+    ),
+    "texts that are none": (
+        put("valid", "raw_text", [None, 3.5]),
+        "got NoneType (2 of 2 samples wrong: 'valid$_$0', 'valid$_$1'), expected a string",
+        "write these entries as strings (an empty transcript is ''), or drop these samples",
+    ),
+    "half a surrogate pair in a text": (
+        put("test", "raw_text", f"good {HALF} movie", 1),
+        "(1 of 3 samples wrong: 'test$_$1'), expected whole Unicode characters",
+        "read the source again with its own encoding, or remove these characters",
+    ),
+    "half a surrogate pair in an id": (
+        put("test", "id", HALF, 1),
+        "(1 of 3 samples wrong: 'number 1'), expected whole Unicode characters",
+        "read the source again with its own encoding, or remove these characters",
+    ),
+    "frames of width 0": (
+        put("train", "audio", np.ones((4, FRAMES, 0))),
+        "split 'train', field 'audio': got frames of width 0, expected at least one feature",
+        "extract the features again, or leave the field 'audio' out of every split",
+    ),
+    "frames of width 0 in a list": (
+        put("train", "audio", [np.ones((FRAMES + i, 0)) for i in range(4)]),
+        "split 'train', field 'audio': got frames of width 0, expected at least one feature",
+        "extract the features again, or leave the field 'audio' out of every split",
+    ),
+    "token ids that are not whole": (
+        both(lose("raw_text"), put("valid", "text_bert", 0.5, np.s_[:, 0, 0])),
+        "(2 of 2 samples wrong: 'valid$_$0', 'valid$_$1'), expected whole numbers",
+        "write the field again with the tokenizer's ids; states of a text encoder are no token ids",
+    ),
+    "token ids that are nan": (
+        put("valid", "text_bert", np.nan, np.s_[0, 0, 1]),
+        "(1 of 2 samples wrong: 'valid$_$0'), expected whole numbers",
+        "write the field again with the tokenizer's ids; states of a text encoder are no token ids",
+    ),
+    "tokens padded at their start": (
+        lambda raw: raw["test"].update(text_bert=raw["test"]["text_bert"][:, :, ::-1]),
+        "expected a mask of ones and then zeros",
+        "write the field again with the padding behind the tokens",
+    ),
+    "a mask of halves": (
+        put("test", "text_bert", 0.5, np.s_[0, 1, 0]),
+        "(1 of 3 samples wrong: 'test$_$0'), expected a mask of ones and then zeros",
+        "write the field again with the padding behind the tokens",
+    ),
+    "one sample to train on": (
+        lambda raw: raw.update(train={name: field[:1] for name, field in raw["train"].items()}),
+        "split 'train', field 'id': got 1 sample, expected at least 2 in train: one sample has no covariance",
+        "give it more samples",
+    ),
+    "aligned, but fewer frames than tokens": (
+        both(lose(LENGTHS), put("test", "audio", np.ones((3, 1, 3), np.float32))),
+        "(3 of 3 samples wrong: 'test$_$0', 'test$_$1', 'test$_$2'), expected a whole number within 0..1",
+        "the file has no lengths of its own for these frames: add them, or align the frames with the tokens",
+    ),
+    "one vector a sample": (
+        put("valid", "vision", np.ones((2, 2))),
+        "got shape (2, 2) of float64, expected numbers, (N, T, D)",
+        "write the field again as an array of this shape; one vector a sample is a T of 1",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", REMEDIES)
+def test_the_remedy_fits_the_cause(save, folder, case):
+    damage, said, remedy = REMEDIES[case]
+    raw = make_raw()
+    damage(raw)
+    with pytest.raises(ValueError, match=re.escape(said) + ".*; " + re.escape(remedy)) as refused:
+        load_features(save(raw), planted_tokenizer())
+    assert len(str(refused.value)) < 1000
+    assert [file.name for file in folder.iterdir()] == ["features.pkl"]
+
+
+def test_a_message_never_shows_a_long_value_whole(save):
+    raw = make_raw()
+    raw["valid"]["id"] = [["x" * 10**6] * 10**3, "a"]
+    raw["train"] |= {f"field {i}": [] for i in range(1000)}
+    for damage in (lambda: None, lambda: raw["train"].pop("id")):
+        damage()
+        with pytest.raises(ValueError, match="; ") as refused:
+            load_features(save(raw))
+        assert len(str(refused.value)) < 1000
 
 
 @pytest.mark.parametrize("case", CHECKS)

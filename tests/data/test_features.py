@@ -135,6 +135,26 @@ def test_lengths_are_those_of_the_batches(limit):
         np.testing.assert_array_equal(everything.lengths[modality], expected)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("scaled", [False, True])
+def test_an_unreadable_value_is_the_replacement_and_zero_when_standardised(dtype, scaled):
+    frames = [torch.tensor([[1.0, float("nan")], [float("nan"), 4.0]]), torch.tensor([[3.0, 8.0]])]
+    mean, scale = torch.tensor([2.1, 6.0]), torch.tensor([0.7, 2.0])
+    features = replace(
+        make_features(2, modalities=("audio",))[0],
+        sequences={"audio": Ragged.of(frames)},
+        scaling={"audio": (mean, scale)} if scaled else {},
+        replacements={"audio": mean},
+    ).to(dtype)
+    batch = features.batch(torch.arange(2)).sequences["audio"]
+    if scaled:
+        assert (batch[0, 0, 1], batch[0, 1, 0], batch[0, 1, 1], batch[1, 0, 1]) == (0, 0, -1, 1)
+    else:
+        assert torch.equal(batch[0], torch.tensor([[1.0, 6.0], [2.1, 4.0]]).to(dtype))
+    assert not batch[1, 1].any()  # padding stays 0
+    assert features.sequences["audio"].values.isnan().sum() == 2  # what is stored is left as it was
+
+
 def test_batching_leaves_the_split_as_it_was():
     features, source = make_features(scaled=True, max_frames=2)
     list(batches(features, 4, shuffle_seed=1))
@@ -353,9 +373,19 @@ def test_every_sample_once_in_batches_of_like_size(size, batch_size, shuffle_see
     chunks = [batch.index.tolist() for batch in batches(features, batch_size, shuffle_seed)]
     assert sorted(i for chunk in chunks for i in chunk) == list(range(size))
     lengths = [len(chunk) for chunk in chunks]
-    assert max(lengths) <= batch_size
+    assert max(lengths) <= batch_size + (batch_size == 2 and size % 2)
+    assert min(lengths) >= min(2, batch_size, size)
     assert max(lengths) - min(lengths) <= 1
-    assert len(chunks) == number_of_batches(features, batch_size) == -(-size // batch_size)
+    by_size = -(-size // batch_size)
+    assert len(chunks) == number_of_batches(features, batch_size)
+    assert len(chunks) == (by_size if batch_size != 2 or size == 1 else size // 2)
+
+
+@pytest.mark.parametrize(
+    ("size", "batch_size", "sizes"), [(5, 2, [3, 2]), (17, 16, [9, 8]), (1, 2, [1]), (3, 1, [1] * 3)]
+)
+def test_no_batch_of_one_by_hand(size, batch_size, sizes):
+    assert [len(batch) for batch in batches(make_features(size)[0], batch_size)] == sizes
 
 
 @given(sizes, batch_sizes, seeds, seeds, st.booleans())

@@ -1,5 +1,6 @@
 """Oracles: words looked up in the vocabulary by hand."""
 
+import logging
 import os
 import re
 import stat
@@ -65,7 +66,7 @@ def test_token_ids_outside_the_vocabulary_are_refused(save, token):
     raw["valid"]["text_bert"][1, 0, 1] = token
     path = save(raw)
     assert load_features(path)["valid"].modalities == ("audio", "vision")  # nobody reads the ids
-    pattern = re.escape(str(path)) + f".*'text_bert'.*: got token id {token}, expected .*{len(VOCABULARY)}.*; .+"
+    pattern = re.escape(str(path)) + f".*'text_bert'.*: got token id {token} .*, expected .*{len(VOCABULARY)}.*; .+"
     with pytest.raises(ValueError, match=pattern):
         load_features(path, planted_tokenizer())
 
@@ -83,6 +84,64 @@ def test_text_alone_needs_a_tokenizer(save):
     path = save(make_raw(("audio", "vision", "text_bert")))
     with pytest.raises(ValueError, match=re.escape(str(path)) + ": got text as the only modality.*; pass a tokenizer"):
         load_features(path)
+
+
+def test_the_refusal_of_token_ids_counts_the_samples(save):
+    raw = make_raw(("raw_text",))
+    raw["test"]["text_bert"][[0, 2], 0, :2] = 30000
+    count = re.escape("got token id 30000 (2 of 3 samples wrong: 'test$_$0', 'test$_$2'), expected")
+    with pytest.raises(
+        ValueError, match=f"{count}.*; .*set text.encoder to the encoder whose tokenizer made text_bert"
+    ):
+        load_features(save(raw), planted_tokenizer())
+
+
+@pytest.mark.parametrize("drop", [("raw_text",), ("text_bert",)])
+@pytest.mark.parametrize(("unknown", "warned"), [(0, False), (1, False), (2, True), (9, True)])
+def test_unknown_words_are_warned_of_with_their_share(save, caplog, drop, unknown, warned):
+    raw = make_raw(("audio", "audio_lengths", *drop))
+    for fields in raw.values():
+        words = ["good"] * 10 * len(fields["id"])
+        words[: unknown * len(fields["id"])] = ["elsewhere"] * unknown * len(fields["id"])
+        texts = [" ".join(words[i :: len(fields["id"])]) for i in range(len(fields["id"]))]
+        ids = [[VOCABULARY.index(word) if word in VOCABULARY else 1 for word in text.split()] for text in texts]
+        tokens = torch.tensor([[2, *own, 3] for own in ids])
+        field = torch.stack([tokens, torch.ones_like(tokens), torch.zeros_like(tokens)], dim=1).numpy()
+        fields |= {"raw_text": texts, "text_bert": field}
+        del fields[drop[0]]
+    path = save(raw)
+    for _ in ("from the file", "from the cache"):
+        caplog.clear()
+        with caplog.at_level(logging.WARNING, logger="msa_core"):
+            load_features(path, planted_tokenizer())
+        lines = [record.getMessage() for record in caplog.records]
+        assert len(lines) == (3 if warned else 0)
+        if warned:
+            kept = "raw_text" if drop == ("text_bert",) else "text_bert"
+            count = f"{4 * unknown} of 40 tokens ({10 * unknown}%) are unknown to the text encoder ([UNK])"
+            assert lines[0].startswith(f"{path}: split 'train', field '{kept}': {count}; use an encoder of the text's")
+
+
+@pytest.mark.parametrize(
+    "drop", [(), ("audio", "audio_lengths"), ("audio", "audio_lengths", "vision", "vision_lengths")]
+)
+def test_precomputed_states_as_the_only_text_are_refused_by_name(save, drop):
+    raw = make_raw((*drop, "raw_text", "text_bert"))
+    for fields in raw.values():
+        fields["text"] = torch.ones(len(fields["id"]), 6, 30).numpy()
+    path = save(raw)
+    expected = "field 'text'" if len(drop) < 4 else "the field 'text' (precomputed states) is not read"
+    with pytest.raises(ValueError, match=re.escape(str(path)) + ".*" + re.escape(expected) + ".*raw_text.*text_bert"):
+        load_features(path, planted_tokenizer())
+    if len(drop) < 4:  # nobody asked for text
+        assert "text" not in load_features(path)["train"].modalities
+
+
+def test_states_beside_a_text_are_not_looked_at(save):
+    raw = make_raw()
+    for fields in raw.values():
+        fields["text"] = torch.ones(len(fields["id"]), 6, 30).numpy()
+    assert load_features(save(raw), planted_tokenizer())["train"].modalities == ("text", "audio", "vision")
 
 
 # --- tokens beside the features ---------------------------------------------------------------------------------------
