@@ -20,6 +20,7 @@ from msa_core.analysis.tables.labels import (
 from msa_core.analysis.tables.published import published_markdown, published_table
 from msa_core.analysis.tables.runs import run_table, runs_markdown, runs_table
 from msa_core.analysis.tables.seeds import (
+    AVERAGED,
     main_latex,
     main_markdown,
     main_table,
@@ -30,6 +31,7 @@ from msa_core.analysis.tables.seeds import (
 )
 
 __all__ = [
+    "AVERAGED",
     "LABEL_MEASURES",
     "METRIC_TITLES",
     "SETTLED",
