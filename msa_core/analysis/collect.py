@@ -78,9 +78,7 @@ def records(grid: str, runs: str = "", dataset: str = "", variants: Collection[s
         FileNotFoundError: all runs are missing.
     """
     chosen = [
-        run
-        for run in config.grid(grid)
-        if dataset in ("", run.dataset) and (not variants or run.variant in variants)
+        run for run in config.grid(grid) if dataset in ("", run.dataset) and (not variants or run.variant in variants)
     ]
     return of_runs(chosen, from_root(runs)) if runs else of_files(chosen, paths.RECORDS / grid)
 
@@ -238,5 +236,7 @@ def _arithmetic(provenance: str) -> str:
     """What decides the last digits of a run, in words."""
     content = json.loads(provenance)
     ways = content.get("arithmetic") or {"arithmetic": "not recorded"}
-    chosen = (value if name in ("cpu_capability", "float32_products") else f"{name}={value}" for name, value in ways.items())
-    return ", ".join([str(content.get("device")), f"{content.get('threads')} threads", *chosen])
+    chosen = (
+        value if name in ("cpu_capability", "float32_products") else f"{name}={value}" for name, value in ways.items()
+    )
+    return ", ".join([str(content.get("device")), f"threads: {content.get('threads')}", *chosen])

@@ -92,7 +92,7 @@ def _read(folder: Path) -> dict[GridRun, Frames]:
         file = folder / f"{name}.parquet"
         frame = pd.read_parquet(file) if file.is_file() else pd.DataFrame()
         if name == "runs":
-            recorded = {GridRun(**row): {} for row in frame[KEYS].to_dict("records")}
+            recorded = {GridRun.model_validate(row): {} for row in frame[KEYS].to_dict("records")}
         groups = dict(list(frame.groupby(KEYS, sort=False))) if len(frame) else {}
         for run, frames in recorded.items():
             frames[name] = groups.get((run.dataset, run.variant, run.seed), frame.iloc[:0])

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from msa_core import MODALITIES, build, records
 from msa_core.analysis import probes, tables
@@ -52,7 +52,7 @@ class FinishedRun:
         return pd.DataFrame({"id": self.train.ids, **labels}) if labels else None
 
     @cached_property
-    def tested(self) -> list[tuple[bool, dict[str, NDArray], Mapping[str, NDArray]]]:
+    def tested(self) -> list[tuple[bool, dict[str, NDArray], Mapping[str, ArrayLike]]]:
         """Trained or not, encodings and planted factors of the test split; of `REFERENCE` also before training.
 
         A model before training depends on its seed and not on what it is then trained for: one variant is enough.
@@ -83,8 +83,9 @@ def rows(run: FinishedRun, name: str) -> pd.DataFrame:
     """One frame of one run: dataset, variant, seed, then the frame's own columns; empty if there is nothing to say."""
     config = run.run.config
     frame = FRAMES[name](run)
-    for place, (key, value) in enumerate(zip(KEYS, (config.dataset.name, config.variant, config.seed), strict=True)):
-        frame.insert(place, key, value)
+    frame.insert(0, "dataset", config.dataset.name)
+    frame.insert(1, "variant", config.variant)
+    frame.insert(2, "seed", config.seed)
     return frame
 
 
@@ -167,8 +168,9 @@ def _label_movement(run: FinishedRun) -> pd.DataFrame:
 
 def _label_agreement(run: FinishedRun) -> pd.DataFrame:
     labels = run.run.labels
-    known = len(labels) and run.true_labels is not None
-    return tables.label_agreement(labels, run.true_labels) if known else pd.DataFrame()
+    if labels.empty or run.true_labels is None:
+        return pd.DataFrame()
+    return tables.label_agreement(labels, run.true_labels)
 
 
 def _label_gains(run: FinishedRun) -> pd.DataFrame:
@@ -191,7 +193,7 @@ def _labels(run: FinishedRun) -> pd.DataFrame:
     start = labels[labels["epoch"] == 0].sort_values("multimodal", kind="stable")["id"]
     followed = tables.evenly_by_y(labels, FOLLOWED)
     shown = labels["epoch"].isin(tables.shown_epochs(labels)) | labels["id"].isin(followed)
-    frame = labels[shown].astype({task: np.float32 for task in labels.columns.drop(["id", "epoch"])})
+    frame = labels[shown].astype(dict.fromkeys(labels.columns.drop(["id", "epoch"]), np.float32))
     if run.true_labels is not None:
         true = run.true_labels.set_index("id").add_prefix("true_").astype(np.float32)
         frame = frame.merge(true.reset_index().assign(epoch=0), on=["id", "epoch"], how="left")
@@ -205,7 +207,11 @@ def _labels(run: FinishedRun) -> pd.DataFrame:
 def _probes(run: FinishedRun) -> pd.DataFrame:
     """trained, and `probes.factor_probes` of the test split."""
     return _joined(
-        [probes.factor_probes(encoded, factors).assign(trained=trained) for trained, encoded, factors in run.tested if factors]
+        [
+            probes.factor_probes(encoded, factors).assign(trained=trained)
+            for trained, encoded, factors in run.tested
+            if factors
+        ]
     )
 
 

@@ -52,7 +52,7 @@ def second_order(covariances: Mapping[str, NDArray], pairs: Iterable[tuple[str, 
     """
     variances = variance_table(covariances).drop(columns="width").reset_index()
     table = variances.melt(["modality", "when"], var_name="measure")
-    rows = []
+    rows: list[dict[str, object]] = []
     for pair, when in product(pairs, ("before", "after")):
         first, second = (torch.from_numpy(covariances[f"{modality}/covariance/{when}"]) for modality in pair)
         if first.shape == second.shape:

@@ -155,7 +155,7 @@ def label_summaries(movement: pd.DataFrame, agreement: pd.DataFrame) -> pd.DataF
     for names, moves in movement.groupby(keys, sort=False):
         run = moves.iloc[0]
         summary = label_summary(moves, run["best_epoch"], run["label_bound"], agreements.get(names))
-        frames.append(summary.assign(**dict(zip(keys, names, strict=True))))
+        frames.append(summary.assign(dataset=run["dataset"], variant=run["variant"], seed=run["seed"]))
     return pd.concat(frames, ignore_index=True)
 
 
