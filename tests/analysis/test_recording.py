@@ -13,6 +13,8 @@ from msa_core.analysis import collect, probes, recording, summary
 from msa_core.config import GridRun, resolve
 from msa_core.training import encodings
 
+pytestmark = pytest.mark.slow
+
 GRID = [
     GridRun(dataset="planted", variant=variant, seed=seed)
     for variant in ("paper", "no_label_generation")
