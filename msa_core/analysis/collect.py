@@ -42,6 +42,8 @@ class Records:
     _read: Callable[[str], pd.DataFrame] = field(repr=False)
 
     def __getitem__(self, name: str) -> pd.DataFrame:
+        if name == "runs":
+            return self.runs
         frame = self._read(name)
         if frame.empty:
             return self.runs[[*KEYS, *OF_THE_RUN]].iloc[:0]
