@@ -10,6 +10,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parent.parent
 CONFIG = ROOT / "config"
 RUNS = ROOT / "results" / "runs"
+RECORDS = ROOT / "results" / "records"  # of finished runs, by grid
 TABLES = ROOT / "results" / "tables"
 DIFFERENCES = ROOT / "results" / "differences.txt"  # from the tables and figures that were there
 FIGURES = ROOT / "figures"

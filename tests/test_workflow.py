@@ -14,6 +14,7 @@ import yaml
 from msa_core import paths
 
 RULES = (
+    "record",
     "claims",
     "results",
     "ablations",
@@ -25,9 +26,11 @@ RULES = (
     "report",
 )
 ANALYSES = dict.fromkeys(RULES, 1)
+OF_A_GRID = {rule: 1 for rule in RULES if rule not in ("efficiency", "same_numbers")}  # they read no runs
 
 
 FINISHED = ("--config", "finished_only=true")
+RECORDED = ("--config", "recorded_only=true")
 
 
 def execute(folder, *command):
@@ -60,8 +63,28 @@ def edited(file, text):
     os.utime(file, ns=times)
 
 
+@contextmanager
+def moved(folder):
+    """The folder somewhere else; afterwards it is back."""
+    away = folder.rename(folder.with_name("away"))
+    yield
+    away.rename(folder)
+
+
 def test_a_fresh_clone_trains_the_whole_grid(checkout):
     assert planned(checkout) == {"train": 9, **ANALYSES}
+
+
+def test_a_fresh_clone_reports_from_the_committed_records(checkout):
+    assert planned(checkout, *RECORDED) == {rule: 1 for rule in RULES if rule != "record"}
+
+
+def test_a_grid_without_records_has_no_report(checkout):
+    records = checkout / "results" / "records" / "small"
+    with moved(records):
+        code, text = dry_run(checkout, *RECORDED)
+    assert code != 0
+    assert "grid small: got no results/records/small/runs.parquet" in text
 
 
 def test_an_unknown_grid_is_an_error(checkout):
@@ -115,7 +138,9 @@ def test_a_failed_run_spoils_no_other(study):
 def test_the_study_ends_with_tables_figures_and_the_report(study):
     folder, _, text = study
     assert planned(folder, *FINISHED) == {}, text
-    assert planned(folder) == {"train": 1, **ANALYSES}
+    assert planned(folder) == {"train": 1, **OF_A_GRID}
+    with moved(folder / "results" / "runs"):
+        assert planned(folder, *RECORDED) == {}, "the records are enough"
     assert (folder / "figures" / "small.png").stat().st_size > 10_000
     assert "How good is each variant?" in (folder / "results" / "report-small.html").read_text()
 
@@ -134,7 +159,7 @@ def test_changed_settings_plan_their_runs_and_no_others(study):
     variants = yaml.safe_load(file.read_text())
     variants["no_alignment"]["training.patience"] = 1
     with edited(file, yaml.safe_dump(variants)):
-        assert planned(study[0], *FINISHED) == {"train": 1, **ANALYSES}
+        assert planned(study[0], *FINISHED) == {"train": 1, **OF_A_GRID}
 
 
 @pytest.mark.slow

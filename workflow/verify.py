@@ -1,4 +1,4 @@
-"""Train one seed of each variant of a grid again, and compare its history with the recorded one.
+"""Train one seed of each recorded variant of a grid again, and compare its history with the recorded one.
 
 python workflow/verify.py --grid small
 
@@ -18,7 +18,9 @@ import pandas as pd
 os.environ.setdefault("TQDM_DISABLE", "1")  # a line a variant is enough
 
 from msa_core import paths, run
-from msa_core.config import grid, resolve
+from msa_core.analysis import collect
+from msa_core.analysis.summary import KEYS
+from msa_core.config import resolve
 
 # Of a column's largest value. Between AVX-512 and AVX2, 4e-10 was measured after 20 epochs, against SSE 7e-10. A
 # difference grows by about half in an epoch, so that longer runs need a margin. A change of the code moves numbers by
@@ -38,30 +40,40 @@ def largest_difference(new: pd.DataFrame, recorded: pd.DataFrame) -> float:
 
 
 def verify(name: str) -> bool:
-    """Print a line for each variant; False if one is outdated."""
-    history = pd.read_parquet(paths.TABLES / f"{name}-history.parquet")
-    agree = True
-    first_seeds = {(each.dataset, each.variant): each for each in reversed(grid(name))}.values()
-    for chosen in reversed(list(first_seeds)):
+    """Print a line for each variant and write those that are outdated beside the records; False if there is one."""
+    recorded = collect.records(name)
+    history, rows = recorded["history"], []
+    for chosen in recorded.runs.drop_duplicates(["dataset", "variant"])[KEYS].itertuples(index=False):
         config = resolve(chosen.dataset, chosen.variant, chosen.seed)
         label = f"{chosen.dataset}/{chosen.variant}/seed-{chosen.seed}"
-        recorded = history[(history[["dataset", "variant", "seed"]] == [*vars(chosen).values()]).all(axis="columns")]
         if config.training.precision != "float64":
             print(f"{label}: {config.training.precision}, not compared", flush=True)
             continue
         with tempfile.TemporaryDirectory() as folder:
             new = run.train(config, Path(folder) / "run").history
-        difference = largest_difference(new, recorded.reset_index())
+        of_run = (history[KEYS] == list(chosen)).all(axis="columns")
+        difference = largest_difference(new, history[of_run])
         outdated = difference > TOLERANCE
-        agree &= not outdated
+        rows += [{**chosen._asdict(), "difference": difference}] if outdated else []
         print(f"{label}: {'OUTDATED' if outdated else 'agrees'}, largest difference {difference:.1e}", flush=True)
-    return agree
+    file = paths.RECORDS / name / "outdated.csv"  # tables name what is in it
+    if rows or file.exists():
+        (file.parent / "runs.parquet").touch()  # the batch makes the tables anew
+    if rows:
+        pd.DataFrame(rows).to_csv(file, index=False)
+    else:
+        file.unlink(missing_ok=True)
+    return not rows
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--grid", default="small", help="of config/study.yaml")
     name = parser.parse_args().grid
-    if not verify(name):
+    try:
+        agrees = verify(name)
+    except FileNotFoundError as error:
+        sys.exit(f"grid {name}: {error}")
+    if not agrees:
         sys.exit(f"grid {name}: this code on this machine gives other numbers than the recorded ones, see above")
     print(f"grid {name}: every variant that is compared agrees")

@@ -9,8 +9,9 @@ from scipy.stats import chi2
 
 from msa_core import MODALITIES
 from msa_core.analysis.claims_features import BASELINE, information, nearness, private_information, shrinking
-from msa_core.analysis.claims_labels import label_gains, nearer_labels, settled_labels, settling
+from msa_core.analysis.claims_labels import nearer_labels, settled_labels, settling
 from msa_core.analysis.claims_rule import COLUMNS, RULE, SMALLEST_MAE, Claim, corrected, verdict
+from msa_core.analysis.collect import Records
 from msa_core.analysis.comparisons import Interval, compare, seed_interval
 
 __all__ = [
@@ -19,8 +20,7 @@ __all__ = [
     "Measurements",
     "claims_markdown",
     "claims_table",
-    "label_gains",
-    "settling",
+    "measurements",
     "verdict",
 ]
 
@@ -43,10 +43,11 @@ class Measurements:
     """What the runs of a grid, and the analyses of them, measured.
 
     Attributes:
-        metrics, predictions, histories, variances: as the readers of `collect` give them.
+        metrics, predictions, histories: frames of `collect.Records`.
+        variances: title, variant, seed, modality, total_variance (after training).
         gains: of the runs of `paper`, as `label_gains` gives it, with title and seed; None: no true labels.
-        settled: of the runs of `paper`, as `settling` gives it, with title and seed; None: no labels.
-        pairs: `tables.second_order` of the pair that `paper` aligns, with title, variant and seed; None: not measured.
+        settled: of the runs of `paper`, as `settling` gives it; None: no labels.
+        pairs: `tables.second_order` of the pairs that a run aligns, with title, variant and seed; None: not measured.
         probes: dataset, variant, seed, modality, factor, r2; None: not measured.
         crossmodal: dataset, variant, seed, source, target, r2; read for data sets without probes; None: not measured.
         costs: as benchmarks/parts.py writes them: text_encoder, part, added_percent, low, high, n; None: not measured.
@@ -62,6 +63,36 @@ class Measurements:
     probes: pd.DataFrame | None = None
     crossmodal: pd.DataFrame | None = None
     costs: pd.DataFrame | None = None
+
+
+def measurements(recorded: Records, costs: pd.DataFrame | None = None) -> Measurements:
+    """What the claims need, from what was recorded of a grid's runs.
+
+    Args:
+        recorded: the grid's.
+        costs: see `Measurements`.
+    """
+    movement = _rows(recorded["label_movement"], "variant == 'paper'")
+    second_order = recorded["second_order"]
+    after = second_order.query("when == 'after' and measure == 'total variance'")
+    return Measurements(
+        recorded["metrics"],
+        recorded["predictions"],
+        recorded["history"],
+        after.rename(columns={"value": "total_variance"}),
+        gains=_rows(recorded["label_gains"], "variant == 'paper'"),
+        settled=None if movement is None else settling(movement),
+        pairs=_rows(second_order, f"aligned and variant in ['paper', '{BASELINE}']"),
+        probes=_rows(recorded["probes"], "trained"),
+        crossmodal=_rows(recorded["crossmodal"], "trained"),
+        costs=costs,
+    )
+
+
+def _rows(frame: pd.DataFrame, condition: str) -> pd.DataFrame | None:
+    """The rows that fulfil a condition; None if there are none."""
+    rows = frame.query(condition) if len(frame) else frame
+    return rows if len(rows) else None
 
 
 def claims_table(measured: Measurements, families: Mapping[str, Collection[str]]) -> pd.DataFrame:

@@ -6,7 +6,7 @@ import pandas as pd
 
 from msa_core.analysis.claims_rule import SMALLEST_MAE, Claim
 from msa_core.analysis.comparisons import mean_interval, seed_interval
-from msa_core.analysis.tables import SETTLED, label_movement
+from msa_core.analysis.tables import SETTLED
 
 
 def label_gains(labels: pd.DataFrame, true: pd.DataFrame, epoch: int) -> pd.DataFrame:
@@ -29,21 +29,20 @@ def label_gains(labels: pd.DataFrame, true: pd.DataFrame, epoch: int) -> pd.Data
     return pd.concat(frames, ignore_index=True)
 
 
-def settling(labels: pd.DataFrame, label_bound: float, best_epoch: int) -> pd.DataFrame:
-    """Whether one run's generated labels have settled by its best epoch.
+def settling(movement: pd.DataFrame) -> pd.DataFrame:
+    """Whether each run's generated labels have settled by its best epoch, chosen by validation MAE.
 
     Args:
-        labels: `Run.labels`.
-        label_bound: H.
-        best_epoch: the run's, chosen by validation MAE.
+        movement: rows of `tables.label_movement` with title, variant, seed, best_epoch and label_bound (H).
 
     Returns:
-        A row per modality: moved, the largest mean absolute move of an epoch from the best one on; gain, 1% of H less
-        that.
+        A row per run and modality: moved, the largest mean absolute move of an epoch from the best one on; gain, 1% of
+        H less that.
     """
-    moves = label_movement(labels)
-    moved = moves[moves["epoch"] >= best_epoch].groupby("modality", sort=False)["moved"].max().reset_index()
-    return moved.assign(gain=SETTLED * label_bound - moved["moved"])
+    late = movement[movement["epoch"] >= movement["best_epoch"]]
+    groups = late.groupby(["title", "variant", "seed", "modality"], sort=False)
+    moved = groups.agg(moved=("moved", "max"), bound=("label_bound", "first")).reset_index()
+    return moved.assign(gain=SETTLED * moved["bound"] - moved["moved"]).drop(columns="bound")
 
 
 def nearer_labels(gains: pd.DataFrame | None, bounds: dict[str, float]) -> Iterator[Claim]:

@@ -1,91 +1,170 @@
-"""Readers of many runs: which runs of a grid are finished, and what they measured, as one frame each."""
+"""Readers of many runs: which runs of a grid are there, and what was measured of them, as one frame each."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 import yaml
 from pydantic import ValidationError
 
-from msa_core import build, paths, records
-from msa_core.config import GridRun, RunConfig, resolve
-from msa_core.paths import RUNS, from_root
-from msa_core.records import is_finished, read_config
+from msa_core import paths
+from msa_core.analysis.summary import KEYS, FinishedRun, rows
+from msa_core.config import GridRun, RunConfig, problems, resolve
+from msa_core.paths import from_root
+from msa_core.records import is_finished
 
 NOT_FINISHED = "not finished"
 SHOWN = 3  # differences named for one run; of more, their number
+OF_THE_RUN = ["title", "scheme", "label_bound", "best_epoch"]  # what every frame says of its run
+CHOSEN_IN_FLOAT32 = ("planted", "mmmo_audio_vision")  # presets whose alignment weight is to be chosen anew
 
 
-def find_runs(grid: list[GridRun], runs: str | Path = RUNS) -> tuple[list[Path], pd.DataFrame]:
-    """Which runs of a grid are finished with the settings that the grid has now, and which are missing.
+@dataclass(frozen=True)
+class Records:
+    """What was measured of the runs of a grid: `records["metrics"]` and every other frame of `summary.FRAMES`.
+
+    A frame has a row a measurement, in the order of the grid: dataset, variant, seed, title, scheme, label_bound,
+    best_epoch, then its own columns (`summary` says which). One without a row may lack its own columns.
+
+    Attributes:
+        runs: a row a run: what every frame has, then precision, config (YAML), provenance (JSON).
+        missing: a row for each run that is not there: dataset, title, scheme, variant, seed, and the reason: "not
+            finished", or how its settings differ, as in "other settings: training.max_epochs is 2, expected 50".
+        outdated: dataset, variant, seed, difference: where `make verify` found that the code gives other numbers now.
+    """
+
+    runs: pd.DataFrame
+    missing: pd.DataFrame
+    outdated: pd.DataFrame
+    _read: Callable[[str], pd.DataFrame] = field(repr=False)
+
+    def __getitem__(self, name: str) -> pd.DataFrame:
+        if name == "runs":
+            return self.runs
+        frame = self._read(name)
+        if frame.empty:
+            return self.runs[[*KEYS, *OF_THE_RUN]].iloc[:0]
+        frame = self.runs[[*KEYS, *OF_THE_RUN]].merge(frame, on=KEYS)
+        return frame.astype(dict.fromkeys(frame.select_dtypes("float32"), "float64"))
+
+    @property
+    def note(self) -> str:
+        """What a reader of any table must know: runs that are missing or outdated, mixed arithmetics; mostly empty."""
+        return missing_note(self.missing) + _outdated_note(self.outdated) + _arithmetic_note(self.runs)
+
+    @property
+    def weights_note(self) -> str:
+        """On the alignment's weights, for tables that compare variants."""
+        if not self.runs["dataset"].isin(CHOSEN_IN_FLOAT32).any():
+            return ""
+        return (
+            "\nThe alignment's weights of planted data and ICT-MMMO were chosen in float32, on differences below its "
+            "rounding, and are to be chosen anew.\n"
+        )
+
+
+def records(chosen: list[GridRun], grid: str, runs: str = "") -> Records:
+    """What was measured of a grid's runs, as far as they have the settings that the grid has now.
 
     Args:
-        grid: as `config.grid` gives it.
-        runs: folder of runs.
-
-    Returns:
-        The folders of the finished runs, in the order of the grid, and a row for each missing one: dataset, title,
-        scheme, variant, seed, and the reason: "not finished", or how its settings differ, as in "other settings:
-        training.max_epochs is 2, expected 50".
+        chosen: as `config.grid` gives them.
+        grid: their grid, of config/study.yaml.
+        runs: a folder of runs that is read instead of the committed records; probes are then computed when they are
+            asked for (seconds a run).
 
     Raises:
-        FileNotFoundError: all are missing.
+        FileNotFoundError: all runs are missing.
     """
-    finished, missing = [], []
-    for run in grid:
-        expected = resolve(run.dataset, run.variant, run.seed)
-        folder = paths.run_folder(run.dataset, run.variant, run.seed, runs)
-        if reason := _reason_to_leave_out(folder, expected):
-            preset = expected.dataset
-            missing.append([run.dataset, preset.title, preset.metrics, run.variant, run.seed, reason])
-        else:
-            finished.append(folder)
-    frame = pd.DataFrame(missing, columns=["dataset", "title", "scheme", "variant", "seed", "reason"])
-    if not finished:
-        raise FileNotFoundError(
-            f"{from_root(runs)}: none of the grid's {len(grid)} runs is finished with the grid's settings; run "
-            f"`make study` first, or give another folder of runs{missing_note(frame[frame['reason'] != NOT_FINISHED])}"
-        )
-    return finished, frame
+    return of_runs(chosen, from_root(runs)) if runs else of_files(chosen, paths.RECORDS / grid)
 
 
-def _reason_to_leave_out(folder: Path, expected: RunConfig) -> str:
-    """Why a run's folder does not count as this run; empty if it does."""
-    if not is_finished(folder):
-        return NOT_FINISHED
+def of_files(grid: list[GridRun], folder: Path) -> Records:
+    """`records` from a folder of recorded frames.
+
+    Args:
+        grid: runs.
+        folder: `results/records/<grid>`.
+    """
+    file, outdated = folder / "runs.parquet", folder / "outdated.csv"
+    stored = pd.read_parquet(file) if file.is_file() else pd.DataFrame(columns=[*KEYS, "config"])
+    texts = dict(zip(stored[KEYS].itertuples(index=False, name=None), stored["config"], strict=True))
+    found, missing = _split(grid, lambda run: texts.get((run.dataset, run.variant, run.seed)))
+    _refuse_nothing(found, missing, folder)
+    runs = pd.DataFrame([vars(run) for run in found]).merge(stored, on=KEYS)
+    known = pd.read_csv(outdated) if outdated.is_file() else pd.DataFrame(columns=[*KEYS, "difference"])
+    known = known.merge(runs[["dataset", "variant"]].drop_duplicates())
+    return Records(_titled(runs), missing, known, lambda name: pd.read_parquet(folder / f"{name}.parquet"))
+
+
+def of_runs(grid: list[GridRun], folder: Path) -> Records:
+    """`records` from a folder of runs.
+
+    Args:
+        grid: runs.
+        folder: of runs.
+    """
+    found, missing = _split(grid, lambda run: finished_settings(run_folder(run, folder)))
+    _refuse_nothing(found, missing, folder)
+    shown = first_of_each_variant(found)
+
+    def read(name: str) -> pd.DataFrame:
+        frames = [rows(FinishedRun(run_folder(run, folder), run in shown), name) for run in found]
+        return pd.concat([frame for frame in frames if len(frame)] or frames[:1], ignore_index=True)
+
+    return Records(_titled(read("runs")), missing, pd.DataFrame(columns=[*KEYS, "difference"]), read)
+
+
+def run_folder(run: GridRun, runs: Path) -> Path:
+    """Of one run."""
+    return paths.run_folder(run.dataset, run.variant, run.seed, runs)
+
+
+def first_of_each_variant(grid: list[GridRun]) -> list[GridRun]:
+    """The first run of each data set and variant: the one that pictures of single runs show."""
+    return list({(run.dataset, run.variant): run for run in reversed(grid)}.values())
+
+
+def finished_settings(folder: Path) -> str | None:
+    """The text of a finished run's settings; None: not finished.
+
+    Raises:
+        OSError: it is finished and has none.
+    """
+    return (folder / "config.yaml").read_text() if is_finished(folder) else None
+
+
+def reason_to_leave_out(read: Callable[[], str | None], expected: RunConfig) -> str:
+    """Why a run does not count as this one; empty if it does.
+
+    Args:
+        read: gives the text of its settings, None: there is no such run.
+        expected: the settings that it must have.
+    """
     try:
-        config = read_config(folder)
+        text = read()
+        if text is None:
+            return NOT_FINISHED
+        settings = RunConfig(**yaml.safe_load(text))
     except ValidationError as error:
-        problems = [f"{'.'.join(map(str, problem['loc']))}: {problem['msg']}" for problem in error.errors()]
-        return f"settings of another version: {_shortened(problems)}"
+        return f"settings of another version: {problems(error, RunConfig)}"
     except (OSError, TypeError, yaml.YAMLError) as error:
         return f"config.yaml cannot be read: {' '.join(str(error).split())}"
-    differences = list(_differences(config.model_dump(mode="json"), expected.model_dump(mode="json")))
+    here, expected_values = settings.differences(expected), expected.differences(settings)
+    differences = [
+        f"{name} is {here.get(name)!r}, expected {expected_values.get(name)!r}"
+        for name in dict.fromkeys([*expected_values, *here])
+    ]
     return f"other settings: {_shortened(differences)}" if differences else ""
-
-
-def _differences(value: Any, expected: Any, name: str = "") -> Iterator[str]:
-    if not (isinstance(value, dict) and isinstance(expected, dict)):
-        if value != expected:
-            yield f"{name} is {value!r}, expected {expected!r}"
-        return
-    for key in dict.fromkeys([*value, *expected]):
-        yield from _differences(value.get(key), expected.get(key), f"{name}.{key}" if name else key)
-
-
-def _shortened(texts: list[str]) -> str:
-    more = [f"and {len(texts) - SHOWN} more"] if len(texts) > SHOWN else []
-    return "; ".join([*texts[:SHOWN], *more])
 
 
 def missing_note(missing: pd.DataFrame) -> str:
     """A line that names the missing runs, and why if they are finished; nothing if none is missing.
 
     Args:
-        missing: as `find_runs` gives it.
+        missing: see `Records`.
     """
     runs = [
         f"{row.dataset}/{row.variant}/seed-{row.seed}" + ("" if row.reason == NOT_FINISHED else f" ({row.reason})")
@@ -94,83 +173,68 @@ def missing_note(missing: pd.DataFrame) -> str:
     return f"\nMissing runs ({len(runs)}): {', '.join(runs)}.\n" if runs else ""
 
 
-def read_metrics(folders: list[Path]) -> pd.DataFrame:
-    """The metrics of many runs, a row each: dataset, title, variant, seed, split, task, metric, value."""
-    rows = []
-    for folder in folders:
-        name = _name(folder)
-        rows += [
-            {**name, "split": split, "task": task, "metric": metric, "value": value}
-            for split, tasks in records.read_metrics(folder).items()
-            for task, metrics in tasks.items()
-            for metric, value in metrics.items()
-        ]
-    return pd.DataFrame(rows)
+def _split(grid: list[GridRun], settings: Callable[[GridRun], str | None]) -> tuple[list[GridRun], pd.DataFrame]:
+    """The runs that are there with the settings that the grid has now, and `Records.missing`."""
+    found, missing = [], []
+    for run in grid:
+        expected = resolve(run.dataset, run.variant, run.seed)
+        if reason := reason_to_leave_out(lambda run=run: settings(run), expected):  # type: ignore[misc]
+            preset = expected.dataset
+            missing.append([run.dataset, preset.title, preset.metrics, run.variant, run.seed, reason])
+        else:
+            found.append(run)
+    return found, pd.DataFrame(missing, columns=["dataset", "title", "scheme", "variant", "seed", "reason"])
 
 
-def read_predictions(folders: list[Path]) -> pd.DataFrame:
-    """The multimodal test predictions of many runs, a row each: dataset, title, variant, seed, scheme, label_bound,
-    id, label, prediction."""
-    frames = []
-    for folder in folders:
-        preset = read_config(folder).dataset
-        test = pd.read_csv(folder / "predictions.csv").query("split == 'test'")
-        test = test[["id", "label", "multimodal"]].rename(columns={"multimodal": "prediction"})
-        frames.append(test.assign(**_name(folder), scheme=preset.metrics, label_bound=preset.label_bound))
-    return pd.concat(frames, ignore_index=True)
+def _titled(runs: pd.DataFrame) -> pd.DataFrame:
+    """With the titles that the presets have now: a title is no part of a run."""
+    titles = {name: resolve(name).dataset.title for name in runs["dataset"].unique()}
+    return runs.assign(title=runs["dataset"].map(titles))
 
 
-def read_histories(folders: list[Path]) -> pd.DataFrame:
-    """The histories of many runs, a row an epoch, see `Run.history`, with dataset, title, variant, seed, best_epoch."""
-    frames = []
-    for folder in folders:
-        best_epoch = json.loads((folder / "provenance.json").read_text())["best_epoch"]
-        frames.append(pd.read_csv(folder / "history.csv").assign(**_name(folder), best_epoch=best_epoch))
-    return pd.concat(frames, ignore_index=True)
+def _refuse_nothing(found: list[GridRun], missing: pd.DataFrame, folder: Path) -> None:
+    if not found:
+        named = missing_note(missing[missing["reason"] != NOT_FINISHED])
+        raise FileNotFoundError(
+            f"{folder}: none of the {len(missing)} runs asked for is there with the grid's settings; run `make study` "
+            f"first, or give a folder of runs{named}"
+        )
 
 
-def read_variances(folders: list[Path]) -> pd.DataFrame:
-    """Total variance of each modality's encodings with the best epoch's weights, train split, of many runs."""
-    rows = []
-    for folder in folders:
-        with np.load(folder / "alignment.npz") as arrays:
-            rows += [
-                {**_name(folder), "modality": key.split("/")[0], "total_variance": float(arrays[key].sum())}
-                for key in arrays
-                if key.endswith("/spectrum/after")
-            ]
-    return pd.DataFrame(rows)
+def _shortened(texts: list[str]) -> str:
+    more = [f"and {len(texts) - SHOWN} more"] if len(texts) > SHOWN else []
+    return "; ".join([*texts[:SHOWN], *more])
 
 
-def read_provenance(folders: list[Path]) -> pd.DataFrame:
-    """Where the numbers of many runs come from, a row each: dataset, title, variant, seed, best_epoch, commit, clean,
-    code_sha256, data_sha256 (empty: planted), device, threads, seconds, peak_memory (bytes), python, torch."""
-    keys = ("best_epoch", "commit", "clean", "code_sha256", "device", "threads", "seconds", "peak_memory", "python")
-    rows = []
-    for folder in folders:
-        provenance = json.loads((folder / "provenance.json").read_text())
-        row = _name(folder) | {key: provenance.get(key) for key in keys}
-        packages, data = provenance["packages"], provenance["data"]
-        rows.append(row | {"data_sha256": data.get("sha256", ""), "torch": packages["torch"]})
-    return pd.DataFrame(rows)
+def _outdated_note(outdated: pd.DataFrame) -> str:
+    variants = [f"{row.dataset}/{row.variant} ({row.difference:.1e})" for row in outdated.itertuples()]
+    return (
+        f"\nOutdated variants ({len(variants)}): {', '.join(variants)}. The code gives other numbers now (in brackets: "
+        "the largest difference, relative to its column's largest value; `make verify`).\n"
+        if variants
+        else ""
+    )
 
 
-def true_labels(config: RunConfig) -> pd.DataFrame | None:
-    """id and a column per modality: the train split's true (planted data) or human (CH-SIMS) unimodal labels.
+def _arithmetic_note(runs: pd.DataFrame) -> str:
+    """Names the arithmetics of each data set whose runs below float64 were computed in several."""
+    lines = []
+    for title, below in runs[runs["precision"] != "float64"].groupby("title", sort=False):
+        counts = below["provenance"].map(_arithmetic).value_counts()
+        if len(counts) > 1:
+            named = "; ".join(f"{words} ({number} runs)" for words, number in counts.items())
+            lines.append(
+                f"\nMixed arithmetic: the runs of {title} were computed in several ways, which move numbers of "
+                f"float32 and bf16 as another seed does: {named}.\n"
+            )
+    return "".join(lines)
 
-    None where the data have none, or where the feature file is not on this machine: the run may be from another.
-    """
-    if config.dataset.features is not None and not from_root(config.dataset.features).is_file():
-        return None
-    train = build.dataset(config)["train"]
-    return pd.DataFrame({"id": train.ids, **train.unimodal_labels}) if train.unimodal_labels else None
 
-
-def _name(folder: Path) -> dict[str, Any]:
-    config = read_config(folder)
-    return {
-        "dataset": config.dataset.name,
-        "title": config.dataset.title,
-        "variant": config.variant,
-        "seed": config.seed,
-    }
+def _arithmetic(provenance: str) -> str:
+    """What decides the last digits of a run, in words."""
+    content = json.loads(provenance)
+    ways = content.get("arithmetic") or {"arithmetic": "not recorded"}
+    chosen = (
+        value if name in ("cpu_capability", "float32_products") else f"{name}={value}" for name, value in ways.items()
+    )
+    return ", ".join([str(content.get("device")), f"threads: {content.get('threads')}", *chosen])

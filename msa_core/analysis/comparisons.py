@@ -133,7 +133,7 @@ def compare(predictions: pd.DataFrame, reference: str = "paper", draws: int = DR
     """Each variant against the reference: paired by seed, on the same test samples.
 
     Args:
-        predictions: as `collect.read_predictions` gives them.
+        predictions: as `collect.Records` gives them.
         reference: variant with which the others are paired.
         draws: of the bootstrap.
         seed: of the bootstrap; all variants of a data set see the same draws.
@@ -171,7 +171,7 @@ def compare(predictions: pd.DataFrame, reference: str = "paper", draws: int = DR
                     | {"n_samples": len(true), "n_seeds": len(seeds), "seeds": " ".join(map(str, seeds))}
                 )
     frame = pd.DataFrame(rows, columns=COLUMNS)
-    frame["p_holm"] = frame.groupby(["dataset", "metric"], sort=False)["p"].transform(holm)
+    frame["p_holm"] = frame.groupby(["title", "metric"], sort=False)["p"].transform(holm)
     return frame.rename(columns={"estimate": "difference"})
 
 

@@ -39,14 +39,6 @@ class Outputs:
         if self.save:
             write_table(table, markdown, _place(self.tables_folder, name), latex)
 
-    def rows(self, rows: pd.DataFrame, name: str) -> None:
-        """`<name>.parquet`, for tables too long to be read, if files are written."""
-        if self.save:
-            file = _place(self.tables_folder, f"{name}.parquet")
-            file.parent.mkdir(parents=True, exist_ok=True)
-            if not (file.is_file() and _keep(file, difference(pd.read_parquet(file), rows))):
-                rows.to_parquet(file, index=False)
-
     def figure(self, figure: Figure, name: str) -> None:
         """`write_figure`, if files are written."""
         if self.save:
@@ -123,6 +115,15 @@ def difference(old: pd.DataFrame, new: pd.DataFrame) -> str:
     return words
 
 
+def name_difference(file: Path, disagreement: str) -> None:
+    """Say that a file changes, and where; it is said again at the end of the batch."""
+    line = f"{file.relative_to(paths.ROOT) if file.is_relative_to(paths.ROOT) else file}: {disagreement}"
+    tqdm.write(line)
+    paths.DIFFERENCES.parent.mkdir(parents=True, exist_ok=True)
+    with paths.DIFFERENCES.open("a") as differences:
+        differences.write(line + "\n")
+
+
 def _picture_difference(old: Path, new: Path) -> str:
     before, after = imread(old), imread(new)
     if before.shape != after.shape:
@@ -137,13 +138,9 @@ def _without_digits(text: str) -> str:
 
 
 def _keep(file: Path, disagreement: str) -> bool:
-    """Whether a file stays, as up to date; a difference is reported, and kept for the end of the batch."""
+    """Whether a file stays, as up to date; a difference is named."""
     if not disagreement:
         file.touch()
         return True
-    line = f"{file.relative_to(paths.ROOT) if file.is_relative_to(paths.ROOT) else file}: {disagreement}"
-    tqdm.write(line)
-    paths.DIFFERENCES.parent.mkdir(parents=True, exist_ok=True)
-    with paths.DIFFERENCES.open("a") as differences:
-        differences.write(line + "\n")
+    name_difference(file, disagreement)
     return False

@@ -76,3 +76,13 @@ def cross_modal(encodings: Mapping[str, NDArray]) -> pd.DataFrame:
         r2_mean = np.average(r2[varies], weights=weights) if varies.any() else np.nan
         rows.append({"source": source, "target": target, "r2": r2_mean})
     return pd.DataFrame(rows)
+
+
+def with_untrained(r2: pd.DataFrame) -> pd.DataFrame:
+    """Probes of models before training as those of a variant "untrained", which comes first.
+
+    Args:
+        r2: probes as `collect.Records` gives them, with a column trained.
+    """
+    trained = r2["trained"].astype(bool)
+    return pd.concat([r2[~trained].assign(variant="untrained"), r2[trained]], ignore_index=True)

@@ -1,5 +1,7 @@
 """Which runs of a grid count as finished, and the frames made from many."""
 
+import json
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -9,8 +11,6 @@ from torch import nn
 
 from msa_core.analysis import collect
 from msa_core.config import GridRun, resolve
-from msa_core.data import planted_features
-from msa_core.encoders import load_tokenizer
 from msa_core.records import Run, write_run
 
 
@@ -26,7 +26,13 @@ def example(seed=1111, value=0.5, **overrides):
         ),
         labels=pd.DataFrame({"id": ["a"], "epoch": [0], "text": np.array([1 / 3], dtype=np.float32)}),
         covariances={"audio/covariance/before": np.eye(2) / 3},
-        provenance={"commit": "abc", "clean": True, "data": {}, "packages": {"torch": torch.__version__}},
+        provenance={
+            "commit": "abc",
+            "clean": True,
+            "data": {},
+            "packages": {"torch": torch.__version__},
+            "best_epoch": 2,
+        },
     )
 
 
@@ -42,11 +48,12 @@ def written(runs, *examples):
 
 
 def test_a_grid_is_split_into_finished_and_missing_runs(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"none of the grid's 3 runs is finished with .*; run `make study`"):
-        collect.find_runs(GRID, tmp_path)
-    folder = written(tmp_path, example(3), example(1))
-    finished, missing = collect.find_runs(GRID, tmp_path)
-    assert finished == [folder / "seed-1", folder / "seed-3"]
+    with pytest.raises(FileNotFoundError, match=r"none of the 3 runs asked for is there with .*; run `make study`"):
+        collect.of_runs(GRID, tmp_path)
+    written(tmp_path, example(3), example(1))
+    recorded = collect.of_runs(GRID, tmp_path)
+    missing = recorded.missing
+    assert recorded.runs["seed"].tolist() == [1, 3]
     row = {"dataset": "planted", "title": "Planted", "scheme": "mosi", "variant": "paper", "seed": 2}
     assert missing.to_dict("records") == [{**row, "reason": "not finished"}]
     assert collect.missing_note(missing) == "\nMissing runs (1): planted/paper/seed-2.\n"
@@ -55,8 +62,9 @@ def test_a_grid_is_split_into_finished_and_missing_runs(tmp_path):
 
 def test_a_run_with_other_settings_is_missing_and_the_differing_keys_are_named(tmp_path):
     written(tmp_path, example(1), example(2, training__max_epochs=2, dataset__planted__signal_to_noise={"text": 2.0}))
-    finished, missing = collect.find_runs(GRID[:2], tmp_path)
-    assert [folder.name for folder in finished] == ["seed-1"]
+    recorded = collect.of_runs(GRID[:2], tmp_path)
+    missing = recorded.missing
+    assert recorded.runs["seed"].tolist() == [1]
     reason = (
         "other settings: dataset.planted.signal_to_noise.text is 2.0, expected None; "
         "training.max_epochs is 2, expected 50"
@@ -83,14 +91,14 @@ def test_any_setting_counts(tmp_path, name, value, shown):
         place = place[parent]
     place[last] = value
     file.write_text(yaml.safe_dump(config))
-    _, missing = collect.find_runs(GRID[:2], tmp_path)
+    missing = collect.of_runs(GRID[:2], tmp_path).missing
     assert missing["reason"].tolist() == [f"other settings: {shown}"]
 
 
 def test_of_many_differences_the_first_are_named(tmp_path):
     planted = {"num_train": 40, "num_valid": 20, "num_test": 20}
     written(tmp_path, example(1), example(2, dataset__planted=planted, training__max_epochs=2))
-    _, missing = collect.find_runs(GRID[:2], tmp_path)
+    missing = collect.of_runs(GRID[:2], tmp_path).missing
     assert missing["reason"].item() == (
         "other settings: dataset.planted.num_train is 40, expected 1200; dataset.planted.num_valid is 20, "
         "expected 300; dataset.planted.num_test is 20, expected 600; and 1 more"
@@ -113,59 +121,81 @@ OLDER = example(2).config.to_yaml() + "old_key: 1\n"
 def test_settings_that_cannot_be_read_are_a_reason_and_no_crash(tmp_path, text, reason):
     file = written(tmp_path, example(1), example(2)) / "seed-2" / "config.yaml"
     file.unlink() if text is None else file.write_text(text)
-    finished, missing = collect.find_runs(GRID[:2], tmp_path)
-    assert [folder.name for folder in finished] == ["seed-1"]
+    recorded = collect.of_runs(GRID[:2], tmp_path)
+    missing = recorded.missing
+    assert recorded.runs["seed"].tolist() == [1]
     assert missing["reason"].str.match(reason).all()
 
 
 def test_where_all_runs_have_other_settings_the_error_names_them(tmp_path):
     written(tmp_path, example(1, training__max_epochs=2))
     with pytest.raises(FileNotFoundError, match=r"seed-1 \(other settings: training.max_epochs is 2, expected 50\)"):
-        collect.find_runs(GRID[:1], tmp_path)
+        collect.of_runs(GRID[:1], tmp_path)
 
 
-def test_metrics_of_many_runs_are_one_long_frame(tmp_path):
-    for seed in (1, 2):
-        write_run(tmp_path / str(seed), example(seed, value=float(seed)), nn.Linear(2, 2))
-    frame = collect.read_metrics([tmp_path / "1", tmp_path / "2"])
-    assert list(frame.columns) == ["dataset", "title", "variant", "seed", "split", "task", "metric", "value"]
-    assert frame.query("metric == 'mae'")[["seed", "value"]].values.tolist() == [[1, 1.0], [2, 2.0]]
-
-
-def test_readers_of_many_runs_give_one_frame_each(tmp_path):
-    folders = [tmp_path / "1", tmp_path / "2"]
-    for seed, folder in enumerate(folders, start=1):
-        run = example(seed)
-        spectrum = {"audio/spectrum/before": np.ones(2), "audio/spectrum/after": np.array([seed, 0.5])}
-        provenance = run.provenance | {"best_epoch": seed}
-        predictions = pd.concat([run.predictions, run.predictions.assign(split="train", multimodal=99.0)])
-        changed = {"covariances": spectrum, "provenance": provenance, "predictions": predictions}
-        write_run(folder, Run(**{**vars(run), **changed}), nn.Linear(2, 2))
-    predictions = collect.read_predictions(folders)
-    assert predictions[["variant", "seed", "scheme", "label_bound", "id"]].values.tolist() == [
-        ["paper", seed, "mosi", 3.0, sample] for seed in (1, 2) for sample in ("a", "b")
+def test_frames_of_many_runs_are_in_the_order_of_the_grid_and_name_their_run(tmp_path):
+    written(tmp_path, example(3, value=3.0), example(1, value=1.0))
+    recorded = collect.of_runs(GRID, tmp_path)
+    of_the_run = ["dataset", "variant", "seed", "title", "scheme", "label_bound", "best_epoch"]
+    metrics = recorded["metrics"]
+    assert list(metrics) == [*of_the_run, "split", "task", "metric", "value"]
+    assert metrics.query("metric == 'mae'")[["seed", "value"]].values.tolist() == [[1, 1.0], [3, 3.0]]
+    predictions = recorded["predictions"]
+    assert predictions["id"].tolist() == ["a", "b"] * 2
+    assert predictions["prediction"].tolist() == pytest.approx([1 / 3, 2e-17] * 2, rel=1e-7)  # float32
+    assert predictions["prediction"].dtype == np.float64
+    assert recorded["history"][["seed", "epoch", "best_epoch"]].values.tolist() == [
+        [1, 1, 2],
+        [1, 2, 2],
+        [3, 1, 2],
+        [3, 2, 2],
     ]
-    assert predictions["prediction"].tolist() == [1 / 3, 2e-17] * 2
-    histories = collect.read_histories(folders)
-    assert histories[["seed", "epoch", "best_epoch"]].values.tolist() == [[1, 1, 1], [1, 2, 1], [2, 1, 2], [2, 2, 2]]
-    provenance = collect.read_provenance(folders)
-    assert provenance[["seed", "best_epoch", "torch"]].values.tolist() == [
-        [1, 1, torch.__version__],
-        [2, 2, torch.__version__],
+
+
+def recorded_files(folder, *runs):
+    """Writes what `of_files` reads of runs."""
+    rows = [
+        {"dataset": "planted", "variant": "paper", "seed": run.config.seed, "title": "Planted", "scheme": "mosi",
+         "label_bound": 3.0, "best_epoch": 2, "precision": run.config.training.precision,
+         "config": run.config.to_yaml(), "provenance": json.dumps(run.provenance)}
+        for run in runs
+    ]  # fmt: skip
+    pd.DataFrame(rows).to_parquet(folder / "runs.parquet")
+    metrics = [
+        {name: row[name] for name in ("dataset", "variant", "seed")} | {"value": float(row["seed"])} for row in rows
     ]
-    assert provenance["data_sha256"].tolist() == ["", ""]
-    variances = collect.read_variances(folders)
-    assert variances[["seed", "modality", "total_variance"]].values.tolist() == [[1, "audio", 1.5], [2, "audio", 2.5]]
+    pd.DataFrame(metrics).to_parquet(folder / "metrics.parquet")
 
 
-def test_true_labels_are_those_of_the_train_split():
-    config = example(1, dataset__planted={"num_train": 9, "num_valid": 2, "num_test": 2}).config
-    table = collect.true_labels(config)
-    train = planted_features(**config.dataset.planted.model_dump(), tokenizer=load_tokenizer("tiny"))["train"]
-    assert table["id"].tolist() == train.ids
-    assert list(table) == ["id", "text", "audio", "vision"]
-    np.testing.assert_array_equal(table["audio"], train.unimodal_labels["audio"])
+def test_records_count_as_runs_do(tmp_path):
+    """In another order, with a run that the grid does not name and one whose settings have changed since."""
+    recorded_files(tmp_path, example(3), example(9), example(2, training__max_epochs=2), example(1))
+    recorded = collect.of_files(GRID, tmp_path)
+    assert recorded.runs["seed"].tolist() == [1, 3]
+    assert recorded["metrics"][["seed", "value"]].values.tolist() == [[1, 1.0], [3, 3.0]]
+    assert recorded.missing["reason"].tolist() == ["other settings: training.max_epochs is 2, expected 50"]
+    assert "Missing runs (1): planted/paper/seed-2 (other" in recorded.note
+    with pytest.raises(FileNotFoundError, match="none of the 3 runs asked for"):
+        collect.of_files(GRID, tmp_path / "nowhere")
 
 
-def test_without_its_feature_file_a_run_has_no_true_labels():
-    assert collect.true_labels(example(1, dataset__features="nowhere.pkl").config) is None
+def test_outdated_variants_are_named(tmp_path):
+    recorded_files(tmp_path, example(1))
+    assert collect.of_files(GRID[:1], tmp_path).note == ""
+    rows = {"dataset": "planted", "variant": ["paper", "other"], "seed": 1, "difference": 0.0123}
+    pd.DataFrame(rows).to_csv(tmp_path / "outdated.csv", index=False)
+    note = collect.of_files(GRID[:1], tmp_path).note
+    assert note.startswith("\nOutdated variants (1): planted/paper (1.2e-02). The code gives other numbers now")
+
+
+@pytest.mark.parametrize(("precision", "mixed"), [("float32", True), ("bf16", True), ("float64", False)])
+def test_a_mix_of_arithmetics_is_named_unless_it_is_float64(precision, mixed):
+    ways = [{"cpu_capability": "AVX512"}, {"cpu_capability": "AVX2", "MKL_CBWR": "COMPATIBLE"}]
+    provenance = [json.dumps({"device": "cpu", "threads": 1, "arithmetic": way}) for way in (*ways, ways[0])]
+    runs = pd.DataFrame({"title": "D", "precision": precision, "provenance": provenance})
+    nothing = pd.DataFrame(columns=["dataset"])
+    note = collect.Records(runs, nothing, nothing, lambda _: nothing).note
+    expected = "cpu, threads: 1, AVX512 (2 runs); cpu, threads: 1, AVX2, MKL_CBWR=COMPATIBLE (1 runs)"
+    assert (expected in note) == mixed
+    assert bool(note) == mixed
+    assert collect.Records(runs.iloc[::2], nothing, nothing, lambda _: nothing).note == ""

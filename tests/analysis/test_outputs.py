@@ -24,12 +24,11 @@ def test_a_table_is_written_with_or_without_latex(tmp_path):
 def test_a_notebook_writes_only_where_it_is_told_to(tmp_path, save):
     table, figure = pd.DataFrame({"x": [1 / 3]}), plt.figure()
     output = Outputs(str(tmp_path / "tables"), str(tmp_path / "figures"), save)
-    output.rows(table, "rows")
     output.table(table, "md", "small", "tex")
     output.figure(figure, "small")
     plt.close(figure)
     written = {path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*.*")}
-    tables = {"tables/rows.parquet", "tables/small.csv", "tables/small.md", "tables/small.tex"}
+    tables = {"tables/small.csv", "tables/small.md", "tables/small.tex"}
     assert written == (tables | {"figures/small.png", "figures/small.svg"} if save else set())
 
 
@@ -95,7 +94,7 @@ def test_a_table_whose_numbers_agree_is_left_as_it_is(tmp_path, monkeypatch):
     assert "t.csv: mean in row 0 is 0.6, was 0.5 (5% of the column's largest value)" in line
 
 
-def test_rows_and_pictures_that_agree_are_left_as_they_are(tmp_path, monkeypatch):
+def test_pictures_that_agree_are_left_as_they_are(tmp_path, monkeypatch):
     monkeypatch.setattr("msa_core.paths.DIFFERENCES", tmp_path / "differences.txt")
     output = Outputs(str(tmp_path), str(tmp_path), True)
 
@@ -105,14 +104,13 @@ def test_rows_and_pictures_that_agree_are_left_as_they_are(tmp_path, monkeypatch
         axes.set_ylim(-1, 2)
         output.figure(figure, "p")
         plt.close(figure)
-        output.rows(NUMBERS.assign(mean=NUMBERS["mean"] + change), "rows")
-        return {path.name: path.read_bytes() for path in tmp_path.glob("[pr]*")}
+        return {path.name: path.read_bytes() for path in tmp_path.glob("p.*")}
 
     first = write(0)
-    assert set(first) == {"p.png", "p.svg", "rows.parquet"}
+    assert set(first) == {"p.png", "p.svg"}
     assert write(1e-9) == first
     assert not (tmp_path / "differences.txt").exists()
     changed = write(0.05)
     assert all(changed[name] != content for name, content in first.items())
     lines = (tmp_path / "differences.txt").read_text().splitlines()
-    assert [line.split(": ")[0].rpartition("/")[2] for line in lines] == ["p.png", "rows.parquet"]
+    assert [line.split(": ")[0].rpartition("/")[2] for line in lines] == ["p.png"]

@@ -192,7 +192,7 @@ def test_spectra_draw_every_seed_before_and_after():
 
 
 def test_alignment_distances_leave_out_what_was_not_measured():
-    measured = tables.second_order(second_order_arrays(), ("audio", "vision"))
+    measured = tables.second_order(second_order_arrays(), [("audio", "vision")])
     measured = pd.concat([measured.assign(variant=variant, seed=1) for variant in ("paper", "other")])
     history = pd.DataFrame({"variant": "other", "seed": 1, "epoch": [1, 2], "distance": [0.5, 0.25]})
     training, covariance, correlation = plots.alignment_distances(history, measured).axes

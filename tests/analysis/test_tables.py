@@ -1,5 +1,7 @@
 """Oracle: numbers worked by hand."""
 
+import json
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -56,13 +58,6 @@ def test_markdown_shows_spread_n_and_seeds():
 
 def test_one_seed_has_no_spread_in_markdown():
     assert "± " not in tables.main_markdown(tables.main_table(long({("paper", 1): 0.5})))
-
-
-def test_sample_errors_hold_no_label():
-    predictions = pd.DataFrame({"dataset": "d", "title": "D", "variant": "v", "seed": 1, "id": ["a", "b"]})
-    errors = tables.sample_errors(predictions.assign(label=[1.0, -2.0], prediction=[0.5, 1.0]))
-    assert list(errors.columns) == ["dataset", "variant", "seed", "id", "absolute_error"]
-    assert errors["absolute_error"].tolist() == [0.5, 3.0]
 
 
 def test_run_table():
@@ -134,7 +129,8 @@ def test_label_movement_by_hand():
 
 def test_label_summary_by_hand():
     true = pd.DataFrame({"id": ["a", "b"], "text": [0.0, 0.5]})
-    table = tables.label_summary(LABELS, best_epoch=2, label_bound=3, true=true)
+    agreement = tables.label_agreement(LABELS, true)
+    table = tables.label_summary(tables.label_movement(LABELS), 2, label_bound=3, agreement=agreement)
     assert set(table["modality"]) == {"text"}
     assert table.set_index("measure")["value"].to_dict() == {
         "mae_copy": 0.75,  # |1 - 0|, |0 - 0.5|
@@ -152,7 +148,8 @@ def test_label_summary_by_hand():
 
 @pytest.mark.parametrize(("last", "bound", "settled"), [(3, 0.9, np.nan), (2, 3, np.nan), (3, 1000, 0), (1, 3, 0)])
 def test_labels_settle_after_the_last_move_of_one_percent(last, bound, settled):
-    table = tables.label_summary(LABELS[LABELS["epoch"] <= last], best_epoch=1, label_bound=bound)
+    movement = tables.label_movement(LABELS[LABELS["epoch"] <= last])
+    table = tables.label_summary(movement, best_epoch=1, label_bound=bound)
     values = table.set_index("measure")["value"]
     assert values["settled"] == pytest.approx(settled, nan_ok=True)
     assert "mae_copy" not in values
@@ -171,7 +168,7 @@ def second_order_of(x, z):
 def test_second_order_distances_are_those_of_the_alignment():
     rng = np.random.default_rng(0)
     x, z = rng.standard_normal((50, 4)), rng.standard_normal((50, 4)) @ rng.standard_normal((4, 4))
-    table = tables.second_order(second_order_of(x, z), ("audio", "vision"))
+    table = tables.second_order(second_order_of(x, z), [("audio", "vision")])
     values = table.set_index(["modality", "when", "measure"])["value"]
     x, z = torch.tensor(x), torch.tensor(z)
     covariance, correlation = covariance_distance(x, z).item(), correlation_distance(x, z).item()
@@ -186,7 +183,7 @@ def test_second_order_distances_are_those_of_the_alignment():
 def test_second_order_has_no_distance_between_unequal_widths():
     rng = np.random.default_rng(0)
     alignment = second_order_of(rng.standard_normal((50, 4)), rng.standard_normal((50, 3)))
-    assert set(tables.second_order(alignment, ("vision", "audio"))["modality"]) == {"audio", "vision"}
+    assert set(tables.second_order(alignment, [("vision", "audio")])["modality"]) == {"audio", "vision"}
 
 
 def test_spectra_rank_the_eigenvalues():
@@ -317,17 +314,38 @@ def test_efficiency_sets_what_was_measured_against_its_goal():
 
 def test_runs_table_joins_test_metrics_and_provenance():
     metrics = long({("a", 1): 0.5, ("a", 2): 0.7})
-    fixed = {"dataset": metrics["dataset"][0], "title": "D", "variant": "a", "clean": True, "device": "cpu"}
-    provenance = pd.DataFrame(
-        [
-            {**fixed, "seed": seed, "commit": commit, "threads": 1, "python": "3", "torch": "2", "seconds": 1800}
-            for seed, commit in ((2, "y"), (1, "x"))
-        ]
-    )
-    table = tables.runs_table(metrics, provenance)
-    assert table[["seed", "commit", "mae"]].values.tolist() == [[2, "y", 0.7], [1, "x", 0.5]]
+    fixed = {"dataset": metrics["dataset"][0], "title": "D", "variant": "a", "best_epoch": 3}
+    provenance = {"clean": True, "device": "cpu", "threads": 1, "python": "3", "seconds": 1800, "data": {}}
+    provenance["packages"] = {"torch": "2"}
+    runs = [
+        {**fixed, "seed": seed, "provenance": json.dumps(provenance | {"commit": commit})}
+        for seed, commit in ((2, "y"), (1, "x"))
+    ]
+    table = tables.runs_table(metrics, pd.DataFrame(runs))
+    assert table[["seed", "commit", "data_sha256", "mae"]].values.tolist() == [[2, "y", "", 0.7], [1, "x", "", 0.5]]
     line = tables.runs_markdown(table).splitlines()[-1]
     assert [cell.strip() for cell in line.split("|")[1:-1]] == ["D", "2", "x, y", "True", "cpu", "1", "3", "2", "1.00"]
+
+
+def test_averaged_weights_are_rows_of_their_own_and_miss_the_same_runs():
+    metrics = METRICS.assign(split="test", task="multimodal").drop_duplicates(["dataset", "variant", "seed", "metric"])
+    both = pd.concat([metrics, metrics.assign(task="multimodal_averaged", value=metrics["value"] + 1)])
+    table = tables.with_missing(tables.main_table(tables.with_averaged(both)), MISSING)
+    rows = table[table["metric"] == "mae"].set_index(["title", "variant"])
+    for variant in ("paper", "other"):
+        assert rows["mean"]["D, averaged weights", variant] == pytest.approx(rows["mean"]["D", variant] + 1)
+        assert rows["missing"]["D, averaged weights", variant] == rows["missing"]["D", variant]
+    predictions = pd.DataFrame({"title": "D", "prediction": [0.1, 0.2], "averaged": [0.3, np.nan]})
+    both = tables.with_averaged(predictions)
+    assert both[["title", "prediction"]].values.tolist() == [["D", 0.1], ["D", 0.2], ["D, averaged weights", 0.3]]
+
+
+def test_covariance_matrices_are_whole_again():
+    matrix = np.cov(np.random.default_rng(0).standard_normal((3, 9)))
+    row, column = np.triu_indices(3)
+    upper = pd.DataFrame({"row": row, "column": column, "value": matrix[row, column]})
+    read = tables.covariance_matrices(upper.assign(variant="paper", modality="audio", when="after"))
+    np.testing.assert_array_equal(read["paper"]["audio/covariance/after"], matrix)
 
 
 def test_efficiency_finds_every_goal_in_the_committed_benchmarks():

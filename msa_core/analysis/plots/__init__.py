@@ -11,12 +11,14 @@ from msa_core.analysis.plots.labels import (
     label_trajectories,
 )
 from msa_core.analysis.plots.results import forest, main_comparison
+from msa_core.analysis.plots.style import empty
 from msa_core.analysis.plots.training import cost_of_parts, loss_terms
 
 __all__ = [
     "alignment_distances",
     "cost_of_parts",
     "covariances",
+    "empty",
     "forest",
     "label_agreement",
     "label_distributions",

@@ -13,7 +13,7 @@ from matplotlib.ticker import MaxNLocator
 
 from msa_core import MODALITIES
 from msa_core.analysis.plots.style import TASK_COLOURS, WIDTH, legend_below, panels
-from msa_core.analysis.tables import SETTLED
+from msa_core.analysis.tables import SETTLED, evenly_by_y, shown_epochs
 
 
 def label_trajectories(labels: pd.DataFrame, label_bound: float, followed: int = 6) -> Figure:
@@ -25,7 +25,7 @@ def label_trajectories(labels: pd.DataFrame, label_bound: float, followed: int =
         followed: how many utterances to follow, evenly spread over the range of y.
     """
     modalities = [modality for modality in MODALITIES if modality in labels]
-    utterances = _evenly_by_y(labels, followed)
+    utterances = evenly_by_y(labels, followed)
     figure, axes = plt.subplots(2, len(modalities), figsize=(WIDTH, 5.6), sharex=True, sharey="row", squeeze=False)
     for column, modality in enumerate(modalities):
         top, bottom = axes[:, column]
@@ -60,8 +60,7 @@ def label_distributions(
         number: of epochs shown.
     """
     modalities = [modality for modality in MODALITIES if modality in labels]
-    epochs = np.unique(np.linspace(0, labels["epoch"].max(), number).round().astype(int))
-    names = {epoch: str(epoch) if epoch else "0\n(y)" for epoch in epochs.tolist()}
+    names = {epoch: str(epoch) if epoch else "0\n(y)" for epoch in shown_epochs(labels, number).tolist()}
     shown = labels.assign(epoch=labels["epoch"].map(names)).dropna(subset="epoch")
     order = list(names.values())
     if true is not None:
@@ -98,7 +97,7 @@ def label_paths(
     last = labels["epoch"].max()
     rows = -(-followed // 3)
     figure, axes = plt.subplots(rows, 3, figsize=(WIDTH, 2.9 * rows), sharex=True, sharey=True, squeeze=False)
-    for axis, identity in zip(axes.flat, _evenly_by_y(labels, followed), strict=False):
+    for axis, identity in zip(axes.flat, evenly_by_y(labels, followed), strict=False):
         path = labels[labels["id"] == identity].sort_values("epoch")
         y = path["multimodal"].iloc[0]
         axis.axhline(y, color=TASK_COLOURS["multimodal"], linestyle="--", linewidth=1, label="y")
@@ -166,12 +165,6 @@ def label_agreement(agreement: pd.DataFrame) -> Figure:
         row[0].set_title(f"{variant}, n = {of_variant['seed'].nunique()} seeds", loc="left")
     legend_below(figure, axes[0, 0])
     return figure
-
-
-def _evenly_by_y(labels: pd.DataFrame, number: int) -> list[str]:
-    """Ids of some samples, evenly spread over the order of y."""
-    start = labels.query("epoch == 0").sort_values("multimodal", kind="stable")
-    return start["id"].iloc[np.linspace(0, len(start) - 1, number).round().astype(int)].tolist()
 
 
 def _line_a_seed(axis: Axes, frame: pd.DataFrame, measure: str) -> None:

@@ -5,7 +5,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from msa_core.analysis.plots.style import WIDTH, legend_below
+from msa_core.analysis.plots.style import WIDTH, empty, legend_below
 from msa_core.analysis.tables import METRIC_TITLES
 from msa_core.metrics import LOWER_IS_BETTER
 
@@ -16,7 +16,7 @@ def main_comparison(metrics: pd.DataFrame) -> Figure:
     """Test metrics by variant: a dot a seed, lines join the same seed, a bar marks the mean; a row a data set.
 
     Args:
-        metrics: as `collect.read_metrics` gives them; of `MAIN_METRICS`, each data set shows those that it has.
+        metrics: as `collect.Records` gives them; of `MAIN_METRICS`, each data set shows those that it has.
     """
     test = metrics[(metrics["split"] == "test") & (metrics["task"] == "multimodal")]
     test = test[test["metric"].isin(MAIN_METRICS)]
@@ -56,9 +56,7 @@ def forest(comparison: pd.DataFrame, reference: str = "paper", metric: str = "ma
     rows = comparison[(comparison["metric"] == metric) & comparison["difference"].notna()]
     groups = list(rows.groupby("title", sort=False))
     if not groups:
-        figure = plt.figure(figsize=(WIDTH, 1))
-        figure.text(0.5, 0.5, f"no finished run to compare with one of {reference}", ha="center")
-        return figure
+        return empty(f"no finished run to compare with one of {reference}")
     heights = [len(group) + 1.5 for _, group in groups]
     figure, axes = plt.subplots(
         len(groups), 1, figsize=(WIDTH, 0.9 + 0.28 * sum(heights)), squeeze=False, height_ratios=heights

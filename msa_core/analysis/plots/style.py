@@ -27,3 +27,10 @@ def legend_below(figure: Figure, *axes: Axes, columns: int = 7) -> None:
         for handle, label in zip(*axis.get_legend_handles_labels(), strict=True):
             marks.setdefault(label, handle)
     figure.legend(marks.values(), marks.keys(), loc="outside lower center", ncols=min(len(marks), columns) or 1)
+
+
+def empty(text: str) -> Figure:
+    """A figure that says why there is nothing to see."""
+    figure = plt.figure(figsize=(WIDTH, 1))
+    figure.text(0.5, 0.5, text, ha="center")
+    return figure

@@ -3,39 +3,49 @@
 from msa_core.analysis.tables.ablations import ablation_latex, ablation_markdown
 from msa_core.analysis.tables.benchmarks import efficiency, efficiency_markdown
 from msa_core.analysis.tables.data import data_table, example_table
-from msa_core.analysis.tables.encodings import second_order, spectra, variance_table
+from msa_core.analysis.tables.encodings import covariance_matrices, second_order, spectra, variance_table
 from msa_core.analysis.tables.formats import METRIC_TITLES
 from msa_core.analysis.tables.labels import (
     LABEL_MEASURES,
     SETTLED,
+    evenly_by_y,
     label_agreement,
     label_movement,
+    label_summaries,
     label_summary,
+    recorded_truth,
     settled_after,
+    shown_epochs,
 )
 from msa_core.analysis.tables.published import published_markdown, published_table
-from msa_core.analysis.tables.runs import run_table, runs_markdown, runs_table, sample_errors
+from msa_core.analysis.tables.runs import run_table, runs_markdown, runs_table
 from msa_core.analysis.tables.seeds import (
+    AVERAGED,
     main_latex,
     main_markdown,
     main_table,
     over_seeds,
     over_seeds_markdown,
+    with_averaged,
     with_missing,
 )
 
 __all__ = [
+    "AVERAGED",
     "LABEL_MEASURES",
     "METRIC_TITLES",
     "SETTLED",
     "ablation_latex",
     "ablation_markdown",
+    "covariance_matrices",
     "data_table",
     "efficiency",
     "efficiency_markdown",
+    "evenly_by_y",
     "example_table",
     "label_agreement",
     "label_movement",
+    "label_summaries",
     "label_summary",
     "main_latex",
     "main_markdown",
@@ -44,13 +54,15 @@ __all__ = [
     "over_seeds_markdown",
     "published_markdown",
     "published_table",
+    "recorded_truth",
     "run_table",
     "runs_markdown",
     "runs_table",
-    "sample_errors",
     "second_order",
     "settled_after",
+    "shown_epochs",
     "spectra",
     "variance_table",
+    "with_averaged",
     "with_missing",
 ]

@@ -1,6 +1,7 @@
 """Second-order statistics of encodings: variances, spectra, distances."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from itertools import product
 
 import numpy as np
 import pandas as pd
@@ -37,30 +38,46 @@ def variance_table(covariances: Mapping[str, NDArray]) -> pd.DataFrame:
     return pd.DataFrame(rows).sort_values("modality", kind="stable").set_index(["modality", "when"])
 
 
-def second_order(covariances: Mapping[str, NDArray], pair: tuple[str, str]) -> pd.DataFrame:
-    """What tells aligning from shrinking, for one run and one pair of modalities, before and after training.
+def second_order(covariances: Mapping[str, NDArray], pairs: Iterable[tuple[str, str]]) -> pd.DataFrame:
+    """What tells aligning from shrinking, for one run, before and after training.
 
     Args:
         covariances: `Run.covariances`.
-        pair: two modalities.
+        pairs: of modalities.
 
     Returns:
         A row per modality, when and measure, with its value: each modality's total variance and effective rank; of
-        the pair (modality "audio-vision"), where its widths are equal, the covariance distance (that of the paper)
-        and the correlation distance (scale-free, of `alignment.correlation_distance`).
+        each pair (modality "audio-vision") whose widths are equal, the covariance distance (that of the paper) and
+        the correlation distance (scale-free, of `alignment.correlation_distance`).
     """
-    variances = variance_table(covariances).loc[list(pair)].drop(columns="width").reset_index()
+    variances = variance_table(covariances).drop(columns="width").reset_index()
     table = variances.melt(["modality", "when"], var_name="measure")
-    for when in ("before", "after"):
+    rows: list[dict[str, object]] = []
+    for pair, when in product(pairs, ("before", "after")):
         first, second = (torch.from_numpy(covariances[f"{modality}/covariance/{when}"]) for modality in pair)
         if first.shape == second.shape:
             distances = {
                 "covariance distance": covariance_gap(first, second).item(),
                 "correlation distance": covariance_gap(correlation_matrix(first), correlation_matrix(second)).item(),
             }
-            rows = [{"measure": measure, "value": value} for measure, value in distances.items()]
-            table = pd.concat([table, pd.DataFrame(rows).assign(modality="-".join(pair), when=when)], ignore_index=True)
-    return table
+            names = {"modality": "-".join(pair), "when": when}
+            rows += [names | {"measure": measure, "value": value} for measure, value in distances.items()]
+    return pd.concat([table, pd.DataFrame(rows, columns=list(table))], ignore_index=True) if rows else table
+
+
+def covariance_matrices(triangles: pd.DataFrame) -> dict[str, dict[str, NDArray]]:
+    """Variant -> "<modality>/covariance/<when>" -> the whole symmetric matrix.
+
+    Args:
+        triangles: variant, modality, when and the upper triangle: row, column, value; one run a variant.
+    """
+    matrices: dict[str, dict[str, NDArray]] = {}
+    for (variant, modality, when), upper in triangles.groupby(["variant", "modality", "when"], sort=False):
+        width = int(upper["column"].max()) + 1
+        matrix = np.empty((width, width))
+        matrix[upper["row"], upper["column"]] = matrix[upper["column"], upper["row"]] = upper["value"]
+        matrices.setdefault(str(variant), {})[f"{modality}/covariance/{when}"] = matrix
+    return matrices
 
 
 def spectra(covariances: Mapping[str, NDArray]) -> pd.DataFrame:

@@ -1,7 +1,10 @@
 """Generated unimodal labels: how near to the true ones, how far they move."""
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from msa_core import MODALITIES
 
@@ -82,34 +85,54 @@ def settled_after(moved: pd.Series, label_bound: float) -> float:
     return np.nan if moved.index[-1] in moving else max(moving, default=0)
 
 
+def shown_epochs(labels: pd.DataFrame, number: int = 6) -> NDArray:
+    """Epochs at which the spread of labels is shown, evenly from the start to the last one.
+
+    Args:
+        labels: with a column epoch.
+        number: of epochs.
+    """
+    return np.unique(np.linspace(0, labels["epoch"].max(), number).round().astype(int))
+
+
+def evenly_by_y(labels: pd.DataFrame, number: int) -> list[Any]:
+    """Ids of some samples, evenly spread over the order of y.
+
+    Args:
+        labels: `Run.labels`.
+        number: of samples.
+    """
+    start = labels.query("epoch == 0").sort_values("multimodal", kind="stable")
+    return start["id"].iloc[np.linspace(0, len(start) - 1, number).round().astype(int)].tolist()
+
+
 def label_summary(
-    labels: pd.DataFrame, best_epoch: int, label_bound: float, true: pd.DataFrame | None = None
+    movement: pd.DataFrame, best_epoch: int, label_bound: float, agreement: pd.DataFrame | None = None
 ) -> pd.DataFrame:
     """One run's generated labels in a few numbers: do they beat copying y, and do they settle?
 
     Args:
-        labels: as for `label_movement`.
+        movement: as `label_movement` gives it.
         best_epoch: the run's, chosen by validation MAE.
         label_bound: H.
-        true: id and a column of true (or human) unimodal labels per modality; None: not known.
+        agreement: as `label_agreement` gives it; None or empty: no true labels are known.
 
     Returns:
-        A row per modality and measure, with its value: with `true`, mae_copy and corr_copy of y, mae_best and
+        A row per modality and measure, with its value: with `agreement`, mae_copy and corr_copy of y, mae_best and
         corr_best of the labels at the best epoch, mae_difference between the two (negative: generating beats copying);
         always, at the best epoch, opposite_best (see `label_movement`); over all epochs, flips of the sign per sample;
         moved_last, the mean move of the last epoch; settled, the first epoch after which the mean move stays below 1%
         of H (nan: not seen to).
     """
     measures = []
-    if true is not None:
-        agreement = label_agreement(labels[labels["epoch"].isin([0, best_epoch])], true).set_index("epoch")
-        for modality, group in agreement.groupby("modality", sort=False):
+    if agreement is not None and len(agreement):
+        for modality, group in agreement.set_index("epoch").groupby("modality", sort=False):
             copy, best = group.loc[0], group.loc[best_epoch]
             values = {f"{name}_copy": copy[name] for name in ("mae", "corr")}
             values |= {f"{name}_best": best[name] for name in ("mae", "corr")}
             values["mae_difference"] = best["mae"] - copy["mae"]
             measures += [{"modality": modality, "measure": name, "value": value} for name, value in values.items()]
-    for modality, moves in label_movement(labels).set_index("epoch").groupby("modality", sort=False):
+    for modality, moves in movement.set_index("epoch").groupby("modality", sort=False):
         values = {
             "opposite_best": moves.loc[best_epoch, "opposite"],
             "flips": moves["flipped"].sum(),
@@ -118,3 +141,29 @@ def label_summary(
         }
         measures += [{"modality": modality, "measure": measure, "value": value} for measure, value in values.items()]
     return pd.DataFrame(measures)
+
+
+def label_summaries(movement: pd.DataFrame, agreement: pd.DataFrame) -> pd.DataFrame:
+    """`label_summary` of many runs, with dataset, variant and seed.
+
+    Args:
+        movement, agreement: of many runs, as `collect.Records` gives them.
+    """
+    keys = ["dataset", "variant", "seed"]
+    agreements = dict(list(agreement.groupby(keys, sort=False)))
+    frames = []
+    for names, moves in movement.groupby(keys, sort=False):
+        run = moves.iloc[0]
+        summary = label_summary(moves, run["best_epoch"], run["label_bound"], agreements.get(names))
+        frames.append(summary.assign(dataset=run["dataset"], variant=run["variant"], seed=run["seed"]))
+    return pd.concat(frames, ignore_index=True)
+
+
+def recorded_truth(labels: pd.DataFrame) -> pd.DataFrame | None:
+    """id and a column of true labels per modality, of one run's recorded `labels`; None: not known.
+
+    Args:
+        labels: of one run, as `collect.Records` gives them.
+    """
+    true = labels[labels["epoch"] == 0].set_index("id").filter(like="true_").dropna(axis="columns", how="all")
+    return None if true.empty else true.rename(columns=lambda name: name.removeprefix("true_")).reset_index()

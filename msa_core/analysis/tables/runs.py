@@ -1,8 +1,12 @@
-"""Runs one by one: metrics, errors, where the numbers come from."""
+"""Runs one by one: metrics, and where the numbers come from."""
+
+import json
 
 import pandas as pd
 
 from msa_core.analysis.tables.formats import markdown
+
+PROVENANCE = ("commit", "clean", "code_sha256", "device", "threads", "seconds", "peak_memory", "python")
 
 
 def run_table(metrics: dict[str, dict[str, dict[str, float]]]) -> pd.DataFrame:
@@ -13,16 +17,26 @@ def run_table(metrics: dict[str, dict[str, dict[str, float]]]) -> pd.DataFrame:
     return pd.DataFrame(rows).set_index(["split", "task"])
 
 
-def runs_table(metrics: pd.DataFrame, provenance: pd.DataFrame) -> pd.DataFrame:
-    """Every run of a grid: the test metrics of its multimodal task, and where they come from.
+def runs_table(metrics: pd.DataFrame, runs: pd.DataFrame) -> pd.DataFrame:
+    """Every run of a grid: where its numbers come from, and the test metrics of its multimodal task.
 
     Args:
-        metrics: as `collect.read_metrics` gives them.
-        provenance: as `collect.read_provenance` gives it.
+        metrics, runs: as `collect.Records` gives them.
+
+    Returns:
+        A row a run: dataset, title, variant, seed, best_epoch, commit, clean, code_sha256, device, threads, seconds,
+        peak_memory (bytes), python, data_sha256 (empty: planted data), torch, then the metrics.
     """
+    rows = []
+    for run in runs.to_dict("records"):
+        provenance = json.loads(run["provenance"])
+        row = {name: run[name] for name in ("dataset", "title", "variant", "seed", "best_epoch")}
+        row |= {name: provenance.get(name) for name in PROVENANCE}
+        packages, data = provenance["packages"], provenance["data"]
+        rows.append(row | {"data_sha256": data.get("sha256", ""), "torch": packages["torch"]})
     test = metrics[(metrics["split"] == "test") & (metrics["task"] == "multimodal")]
     wide = test.pivot(index=["dataset", "variant", "seed"], columns="metric", values="value").reset_index()
-    return provenance.merge(wide, on=["dataset", "variant", "seed"], how="left")
+    return pd.DataFrame(rows).merge(wide, on=["dataset", "variant", "seed"], how="left")
 
 
 def runs_markdown(table: pd.DataFrame) -> str:
@@ -36,18 +50,3 @@ def runs_markdown(table: pd.DataFrame) -> str:
         hours = f"{runs['seconds'].sum() / 3600:.2f}"
         rows.append({"Data": title, "Runs": len(runs), **in_common, "Hours, one after another": hours})
     return markdown(pd.DataFrame(rows))
-
-
-def sample_errors(predictions: pd.DataFrame) -> pd.DataFrame:
-    """Absolute error of each run on each test sample: with it, anybody can compute an interval of their own.
-
-    Labels and predictions are left out: a data set's labels are not ours to hand on.
-
-    Args:
-        predictions: as `collect.read_predictions` gives them.
-
-    Returns:
-        dataset, variant, seed, id, absolute_error (label units, float32).
-    """
-    errors = (predictions["prediction"] - predictions["label"]).abs().astype("float32")
-    return predictions[["dataset", "variant", "seed", "id"]].assign(absolute_error=errors)

@@ -17,7 +17,7 @@ def main_table(metrics: pd.DataFrame, reference: str = "paper") -> pd.DataFrame:
     """Test metrics of the multimodal task per data set and variant, over seeds.
 
     Args:
-        metrics: as `collect.read_metrics` gives them.
+        metrics: as `collect.Records` gives them.
         reference: variant with which the others are paired by seed.
 
     Returns:
@@ -27,6 +27,22 @@ def main_table(metrics: pd.DataFrame, reference: str = "paper") -> pd.DataFrame:
     """
     test = metrics[(metrics["split"] == "test") & (metrics["task"] == "multimodal")]
     return over_seeds(test, ["dataset", "title", "variant", "metric"], reference)
+
+
+AVERAGED = ", averaged weights"  # added to a data set's title
+
+
+def with_averaged(frame: pd.DataFrame) -> pd.DataFrame:
+    """Metrics or predictions, then those of the averaged weights as if of another data set, titled so.
+
+    Args:
+        frame: metrics or predictions, as `collect.Records` gives them.
+    """
+    if "task" in frame:
+        averaged = frame[frame["task"] == "multimodal_averaged"].assign(task="multimodal")
+    else:
+        averaged = frame.dropna(subset="averaged").assign(prediction=frame["averaged"])
+    return pd.concat([frame, averaged.assign(title=averaged["title"] + AVERAGED)], ignore_index=True)
 
 
 def over_seeds(values: pd.DataFrame, keys: list[str], reference: str = "paper") -> pd.DataFrame:
@@ -83,16 +99,17 @@ def with_missing(table: pd.DataFrame, missing: pd.DataFrame) -> pd.DataFrame:
 
     Args:
         table: with columns dataset, title and variant.
-        missing: as `collect.find_runs` gives it.
+        missing: as `collect.Records` gives it.
 
     Returns:
         The table with a column "missing", the seeds of that variant whose runs are not finished; variants that the
         table has no row for at all, but which miss runs, get one, with nothing measured and counts of 0.
     """
-    keys = ["dataset", "title", "variant"]
+    keys = ["dataset", "variant"]
     seeds = missing.groupby(keys, sort=False)["seed"].agg(lambda seeds: " ".join(map(str, sorted(seeds))))
     seeds = seeds.astype(object).rename("missing")  # of strings, also where it is empty
-    absent = seeds.index.difference(pd.MultiIndex.from_frame(table[keys]), sort=False).to_frame(index=False)
+    names = missing[["dataset", "title", "variant"]].drop_duplicates(keys)
+    absent = names[~pd.MultiIndex.from_frame(names[keys]).isin(pd.MultiIndex.from_frame(table[keys]))]
     joined = (pd.concat([table, absent]) if len(absent) else table).join(seeds, on=keys)
     counts = dict.fromkeys(table.select_dtypes("integer"), 0)
     words = dict.fromkeys(("seeds", "missing"), "")
