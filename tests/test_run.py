@@ -29,6 +29,7 @@ FILES = {
     "labels.parquet",
     "alignment.npz",
     "provenance.json",
+    "SHA256SUMS",
     "checkpoint",
 }
 
