@@ -5,9 +5,6 @@ READY := .venv/ready
 CORES ?= 2
 GRID ?= small
 
-SNAKEMAKE = $(BIN)/snakemake --snakefile workflow/Snakefile --cores $(CORES) --keep-going --rerun-incomplete \
-	--quiet host reason rules --config grid=$(GRID)
-
 .PHONY: study report verify test test-fast lab check lock clean
 .DEFAULT_GOAL := study
 
@@ -19,13 +16,7 @@ $(READY): requirements.lock pyproject.toml
 	touch $@
 
 study: $(READY) ## train every run of the grid that is not finished, then write tables, figures and the report
-	@plan=$$($(SNAKEMAKE) --dry-run 2>&1) || { echo "$$plan"; exit 1; }  # what cannot be run is refused before a file is touched
-	@rm -f results/differences.txt
-	@$(SNAKEMAKE) || { \
-		echo "something failed, see above; now the finished runs alone: the tables name the missing ones"; \
-		$(SNAKEMAKE) finished_only=true; exit 1; }
-	@if [ -s results/differences.txt ]; then echo "other than the files that were there (results/differences.txt):"; cat results/differences.txt; fi
-	@echo "results/tables and figures hold the tables and figures of the grid $(GRID), results/report-$(GRID).html all"
+	@$(BIN)/python workflow/batch.py --grid $(GRID) --cores $(CORES)
 
 report: study ## one page of all the study's tables and figures: what make study ends with
 

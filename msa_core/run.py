@@ -90,10 +90,15 @@ def load(folder: Path, trained: bool = True) -> tuple[Run, Model, dict[str, Feat
     return run, model, data
 
 
+def other_settings(config: RunConfig, folder: Path) -> list[str]:
+    """The lines of the settings that a finished run does not have; empty: it has the same settings."""
+    stored = records.read_config(folder).to_yaml().splitlines()
+    lines = config.to_yaml().splitlines()
+    return [] if lines == stored else [line.strip() for line in lines if line not in stored] or ["others"]
+
+
 def _refuse_other_settings(config: RunConfig, folder: Path) -> None:
-    stored = (folder / "config.yaml").read_text().splitlines()
-    differences = [line.strip() for line in config.to_yaml().splitlines() if line not in stored]
-    if config.to_yaml().splitlines() != stored:
+    if differences := other_settings(config, folder):
         raise FileExistsError(
             f"{folder}: holds a finished run with other settings (requested now: {'; '.join(differences)}); "
             "it is not overwritten: give another folder of runs, or remove it"
