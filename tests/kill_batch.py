@@ -44,7 +44,9 @@ def copy(folder: Path, seeds: list[int]) -> Path:
         entry["seeds"] = seeds
     study.write_text(yaml.safe_dump(content))
     (folder / ".venv").mkdir()
-    (folder / ".venv" / "bin").symlink_to(Path(sys.executable).parent)
+    for part in Path(sys.prefix).iterdir():
+        (folder / ".venv" / part.name).symlink_to(part)
+    (folder / ".venv" / "ready").unlink(missing_ok=True)
     (folder / ".venv" / "ready").touch()
     return folder
 

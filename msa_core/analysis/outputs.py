@@ -13,6 +13,7 @@ from matplotlib.image import imread
 from tqdm.auto import tqdm
 
 from msa_core import paths
+from msa_core.files import put
 
 # Of a column's largest value. float64 runs of two processors agree to 1e-9 over a whole run; what is computed from
 # them (ratios, quantiles, probes) loses some digits more. Far below the digits that a table for reading shows.
@@ -45,7 +46,7 @@ class Outputs:
             file = paths.from_root(self.tables_folder) / f"{name}.parquet"
             file.parent.mkdir(parents=True, exist_ok=True)
             if not (file.is_file() and _keep(file, difference(pd.read_parquet(file), rows))):
-                rows.to_parquet(file, index=False)
+                _write(file, rows.to_parquet(None, index=False))
 
     def figure(self, figure: Figure, name: str) -> None:
         """`write_figure`, if files are written."""
@@ -69,7 +70,7 @@ def write_table(table: pd.DataFrame, markdown: str, file: Path, latex: str = "")
         if agrees and place.is_file() and _without_digits(place.read_text()) == _without_digits(text):
             place.touch()
         else:
-            place.write_text(text)
+            _write(place, text.encode())
 
 
 def write_figure(figure: Figure, file: Path) -> None:
@@ -85,8 +86,9 @@ def write_figure(figure: Figure, file: Path) -> None:
         if png.is_file() and svg.is_file() and _keep(png, _picture_difference(png, new)):
             svg.touch()
             return
-        png.write_bytes(new.read_bytes())
-    figure.savefig(svg, metadata={"Date": None})
+        figure.savefig(new.with_suffix(".svg"), metadata={"Date": None})
+        for place in (png, svg):
+            _write(place, (Path(folder) / place.name).read_bytes())
 
 
 def difference(old: pd.DataFrame, new: pd.DataFrame) -> str:
@@ -117,6 +119,13 @@ def difference(old: pd.DataFrame, new: pd.DataFrame) -> str:
             share = f"{largest:.2g} of" if largest < 0.001 else f"{largest:.0%} of"
             words = f"{name} in row {row} is {after[row]}, was {before[row]} ({share} the column's largest value)"
     return words
+
+
+def _write(file: Path, content: bytes) -> None:
+    """Whole or not at all: the next batch compares with what is there."""
+    partial = file.with_name(f".{file.name}.partial")
+    partial.write_bytes(content)
+    put(partial, file)
 
 
 def _picture_difference(old: Path, new: Path) -> str:
