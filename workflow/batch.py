@@ -60,7 +60,7 @@ def plan(name: str) -> list[str]:
 def outdated(config: RunConfig, folder: Path) -> str:
     """Why a folder does not hold the run of these settings; empty: it does."""
     if not records.is_finished(folder):
-        return "goes on where it was" if records.state_file(folder).is_file() else "not there"
+        return "interrupted before, goes on" if records.state_file(folder).is_file() else "not there"
     try:
         source = records.read_run(folder).provenance["data"]
     except ValueError as error:
@@ -122,4 +122,7 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except KeyboardInterrupt:
+        sys.exit("stopped before anything was run")
