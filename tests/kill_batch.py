@@ -121,6 +121,7 @@ def main() -> None:
         if start(copy(whole, options.seeds)).wait():
             sys.exit(f"the uninterrupted batch failed: {whole / 'log.txt'}")
         print(f"uninterrupted: {time.monotonic() - began:.0f} s", flush=True)
+    shutil.rmtree(options.folder / "killed", ignore_errors=True)
     killed = copy(options.folder.resolve() / "killed", options.seeds)
     orphans = 0
     for number in range(1, options.kills + 1):
