@@ -7,10 +7,12 @@ import runpy
 import shutil
 import subprocess
 import sys
+import time
 from contextlib import contextmanager
 from pathlib import Path
 
 import pandas as pd
+import psutil
 import pytest
 import yaml
 from torch import nn
@@ -188,6 +190,38 @@ def test_a_second_batch_is_refused_in_one_line_and_writes_nothing(study):
     assert len(said) == 1
     assert "another make study is at work in this project; wait for it, or stop it" in said[0]
     assert tables == {file: file.stat().st_mtime_ns for file in (study[0] / "results" / "tables").iterdir()}
+
+
+PARENT = """
+import os, subprocess, sys, time
+environment = os.environ | {"JPY_PARENT_PID": str(os.getpid())}
+kernel = subprocess.Popen([sys.executable, *sys.argv[1:]], env=environment, start_new_session=True)
+print(kernel.pid, flush=True)
+time.sleep(60)
+"""
+
+
+def is_alive(pid):
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere ipykernel alone looks for its parent")
+def test_a_kernel_of_the_batch_dies_with_its_parent_before_it_is_loaded(tmp_path):
+    script = paths.ROOT / "workflow" / "kernels" / "study" / "kernel.py"
+    command = [sys.executable, "-c", PARENT, script, "-f", tmp_path / "connection.json"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as parent:
+        pid = int(parent.stdout.readline())
+        time.sleep(0.2)
+        assert is_alive(pid)
+        parent.kill()
+    deadline = time.monotonic() + 5
+    while is_alive(pid) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not is_alive(pid)
 
 
 def finished_run(folder, features):
