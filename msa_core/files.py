@@ -67,5 +67,5 @@ def _refusal(error: BaseException | None) -> tuple[int, str | None] | None:
         quoted = re.search(r"\(os error (\d+)\)", str(error))
         if quoted and int(quoted[1]) in REMEDIES:
             return int(quoted[1]), None
-        error = error.__cause__ or error.__context__
+        error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
     return None
