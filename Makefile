@@ -5,13 +5,6 @@ READY := .venv/ready
 CORES ?= 2
 GRID ?= small
 
-SNAKEMAKE = $(BIN)/snakemake --snakefile workflow/Snakefile --cores $(CORES) --keep-going --rerun-incomplete \
-	--quiet host reason rules --config grid=$(GRID)
-
-WRITTEN = if [ -s results/differences.txt ]; then \
-	echo "other than the files that were there (results/differences.txt):"; cat results/differences.txt; fi; \
-	echo "results/tables and figures hold the tables and figures of the grid $(GRID), results/report-$(GRID).html all"
-
 .PHONY: study report verify test test-fast lab check lock clean
 .DEFAULT_GOAL := study
 
@@ -24,17 +17,10 @@ $(READY): requirements-torch.lock requirements.lock pyproject.toml
 	touch $@
 
 study: $(READY) ## train every run of the grid that is not finished, record it, then write tables, figures and the report
-	@plan=$$($(SNAKEMAKE) --dry-run 2>&1) || { echo "$$plan"; exit 1; }  # what cannot be run is refused before a file is touched
-	@rm -f results/differences.txt
-	@$(SNAKEMAKE) || { \
-		echo "something failed, see above; now the finished runs alone: the tables name the missing ones"; \
-		$(SNAKEMAKE) finished_only=true; exit 1; }
-	@$(WRITTEN)
+	@$(BIN)/python workflow/batch.py --grid $(GRID) --cores $(CORES)
 
 report: $(READY) ## tables, figures and the report from the committed records alone, without a run or its data
-	@rm -f results/differences.txt
-	@$(SNAKEMAKE) recorded_only=true
-	@$(WRITTEN)
+	@$(BIN)/python workflow/batch.py --grid $(GRID) --cores $(CORES) --recorded-only
 
 verify: $(READY) ## train one seed of each variant of the grid again: does this code on this machine give the recorded numbers?
 	OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/python workflow/verify.py --grid $(GRID)

@@ -1,5 +1,6 @@
 """Where a run's numbers come from: code, packages, device and data."""
 
+import ast
 import hashlib
 import importlib.metadata
 import os
@@ -26,6 +27,7 @@ PACKAGES = (
     "transformers",
 )
 CODE_PATHS = ("ATEN_CPU_CAPABILITY", "MKL_CBWR", "MKL_ENABLE_INSTRUCTIONS", "ONEDNN_MAX_CPU_ISA")
+DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
 
 
 def code_fingerprint() -> str:
@@ -33,6 +35,23 @@ def code_fingerprint() -> str:
     digest = hashlib.sha256()
     for file in sorted((ROOT / "msa_core").rglob("*.py")):
         digest.update(file.relative_to(ROOT).as_posix().encode() + b"\0" + file.read_bytes())
+    return digest.hexdigest()
+
+
+def code_identity() -> str:
+    """SHA-256 over the parsed code that a run may depend on: the package without `analysis`.
+
+    Comments, docstrings and the layout of the text do not count.
+    """
+    digest = hashlib.sha256()
+    for file in sorted((ROOT / "msa_core").rglob("*.py")):
+        name = file.relative_to(ROOT / "msa_core")
+        if name.parts[0] != "analysis":
+            tree = ast.parse(file.read_bytes())
+            for node in ast.walk(tree):
+                if isinstance(node, DOCUMENTED) and ast.get_docstring(node, clean=False) is not None:
+                    del node.body[0]
+            digest.update(f"{name.as_posix()}\0{ast.dump(tree)}\0".encode())
     return digest.hexdigest()
 
 

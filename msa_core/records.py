@@ -1,11 +1,13 @@
 """One run's folder: written whole or not at all, read back as one object."""
 
+import hashlib
 import json
 import math
 import shutil
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -16,6 +18,21 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from msa_core.config import RunConfig
+from msa_core.files import put
+
+FORMAT = 2  # of a run's folder; 1: no SHA256SUMS, and no "format" in provenance.json
+CHECKSUMS = "SHA256SUMS"
+WEIGHTS = "checkpoint/model.safetensors"
+READ_FILES = (
+    "config.yaml",
+    "metrics.json",
+    "history.csv",
+    "predictions.csv",
+    "labels.parquet",
+    "alignment.npz",
+    "provenance.json",
+)
+Content = TypeVar("Content")
 
 
 @dataclass(frozen=True)
@@ -30,7 +47,7 @@ class Run:
         labels: id, epoch and each task's label (labels.parquet); no rows without label generation.
         covariances: "<modality>/<covariance | spectrum>/<before | after>" -> (D, D) or (D,) of the train split's
             encodings, before the first and with the best epoch's weights (alignment.npz).
-        provenance: where the numbers come from (provenance.json).
+        provenance: where the numbers come from, and the folder's format (provenance.json).
     """
 
     config: RunConfig
@@ -58,8 +75,20 @@ def unfinished_folder(folder: Path) -> Path:
     return folder.with_name(f".{folder.name}.unfinished")
 
 
+def state_file(folder: Path) -> Path:
+    """A run's resumable state."""
+    return unfinished_folder(folder) / "state.pt"
+
+
+def replaced_folder(folder: Path) -> Path:
+    """Where a finished run with other settings is kept until the new one is finished."""
+    return folder.with_name(f".{folder.name}.replaced")
+
+
 def write_run(folder: Path, run: Run, model: nn.Module) -> None:
     """Write a run beside its place, then rename it: no half-written folder is ever seen.
+
+    `SHA256SUMS` in it holds the checksum of every file, as `sha256sum -c` reads them.
 
     Args:
         folder: its place; what an earlier, unfinished run left in it is removed.
@@ -76,7 +105,7 @@ def write_run(folder: Path, run: Run, model: nn.Module) -> None:
     partial = folder.with_name(f".{folder.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     (partial / "checkpoint").mkdir(parents=True)
-    weights = partial / "checkpoint" / "model.safetensors"
+    weights = partial / WEIGHTS
     save_file({name: value.contiguous() for name, value in model.state_dict().items()}, weights)
     (partial / "config.yaml").write_text(run.config.to_yaml())
     shutil.copymode(partial / "config.yaml", weights)  # else safetensors' file is its owner's alone
@@ -84,33 +113,66 @@ def write_run(folder: Path, run: Run, model: nn.Module) -> None:
     run.predictions.to_csv(partial / "predictions.csv", index=False)
     run.labels.to_parquet(partial / "labels.parquet", index=False)
     np.savez_compressed(partial / "alignment.npz", allow_pickle=False, **run.covariances)
-    (partial / "provenance.json").write_text(_json(run.provenance))
+    (partial / "provenance.json").write_text(_json({"format": FORMAT} | run.provenance))
     (partial / "metrics.json").write_text(_json(_null_for_nan(run.metrics)))
+    lines = [f"{_digest(partial / name)}  {name}\n" for name in sorted((*READ_FILES, WEIGHTS))]
+    (partial / CHECKSUMS).write_text("".join(lines))
     shutil.rmtree(folder, ignore_errors=True)
-    partial.rename(folder)
-    shutil.rmtree(unfinished_folder(folder), ignore_errors=True)
+    put(partial, folder)
+    for old in (unfinished_folder(folder), replaced_folder(folder)):
+        shutil.rmtree(old, ignore_errors=True)
 
 
-def read_run(folder: Path) -> Run:
-    """Read a finished run.
+def verify(folder: Path, *names: str) -> None:
+    """Compare files of a finished run with the checksums that were written with them.
+
+    A folder of format 1 has none: its files are taken as they are.
+
+    Args:
+        folder: a finished run's.
+        names: of files in it; none: all that `read_run` reads.
 
     Raises:
         FileNotFoundError: the folder holds no finished run.
+        ValueError: a file is missing or not as it was written (it is named), or the folder's format is unknown.
     """
     if not is_finished(folder):
         raise FileNotFoundError(
             f"{folder}: holds no finished run (no metrics.json); run notebooks/01_train.ipynb first"
         )
-    with np.load(folder / "alignment.npz") as arrays:
-        covariances = dict(arrays)
+    checksums = folder / CHECKSUMS
+    stored: dict[str, str] = {}
+    if checksums.is_file():
+        lines = [line.split("  ", 1) for line in checksums.read_text(errors="replace").splitlines()]
+        stored = {line[-1]: line[0] for line in lines}
+        for name in names or READ_FILES:
+            if not (folder / name).is_file():
+                raise ValueError(_damaged(folder / name, "got no file"))
+            if stored.get(name) != (found := _digest(folder / name)):
+                expected = f"{stored.get(name, 'no line')} of {CHECKSUMS}"
+                raise ValueError(_damaged(folder / name, f"got SHA-256 {found}, expected {expected}"))
+    version = _read(folder / "provenance.json", _read_json).get("format", 1)
+    if version not in (1, FORMAT):
+        raise ValueError(f"{folder}: got format {version}, expected {FORMAT} at most; use the msa_core that wrote it")
+    if version == FORMAT and not stored:
+        raise ValueError(_damaged(checksums, "got no checksums"))
+
+
+def read_run(folder: Path) -> Run:
+    """Read a finished run, once it is verified.
+
+    Raises:
+        FileNotFoundError, ValueError: see `verify`.
+    """
+    verify(folder)
     return Run(
-        config=read_config(folder),
-        metrics=read_metrics(folder),
-        history=pd.read_csv(folder / "history.csv"),
-        predictions=pd.read_csv(folder / "predictions.csv"),
-        labels=pd.read_parquet(folder / "labels.parquet"),
-        covariances=covariances,
-        provenance=json.loads((folder / "provenance.json").read_text()),
+        config=_read(folder / "config.yaml", lambda file: read_config(file.parent)),
+        metrics=_read(folder / "metrics.json", _read_metrics),
+        history=_read(folder / "history.csv", pd.read_csv),
+        predictions=_read(folder / "predictions.csv", pd.read_csv),
+        labels=_read(folder / "labels.parquet", pd.read_parquet),
+        covariances=_read(folder / "alignment.npz", _read_arrays),
+        provenance=_read(folder / "provenance.json", _read_json),
     )
 
 
@@ -119,10 +181,31 @@ def read_config(folder: Path) -> RunConfig:
     return RunConfig(**yaml.safe_load((folder / "config.yaml").read_text()))
 
 
-def read_metrics(folder: Path) -> dict[str, dict[str, dict[str, float]]]:
-    """A run's metrics; a null, which is how JSON holds NaN, is read as NaN."""
+def _read(file: Path, read: Callable[[Path], Content]) -> Content:
+    """A file's content; in format 1, no checksum has told before that it is damaged."""
+    try:
+        return read(file)
+    except Exception as error:  # each reader has its own
+        raise ValueError(_damaged(file, f"it cannot be read ({' '.join(str(error).split())})")) from None
+
+
+def _damaged(file: Path, what: str) -> str:
+    return f"{file}: {what}; take the run's folder from a copy, or remove it and train the run again"
+
+
+def _digest(file: Path) -> str:
+    with file.open("rb") as content:
+        return hashlib.file_digest(content, "sha256").hexdigest()
+
+
+def _read_json(file: Path) -> Any:
+    return json.loads(file.read_text())
+
+
+def _read_metrics(file: Path) -> dict[str, dict[str, dict[str, float]]]:
+    """A null, which is how JSON holds NaN, is read as NaN."""
     return json.loads(
-        (folder / "metrics.json").read_text(),
+        file.read_text(),
         object_pairs_hook=lambda pairs: {name: math.nan if value is None else value for name, value in pairs},
     )
 
@@ -132,6 +215,11 @@ def _null_for_nan(content: Any) -> Any:
     if isinstance(content, dict):
         return {name: _null_for_nan(value) for name, value in content.items()}
     return None if content != content else content
+
+
+def _read_arrays(file: Path) -> dict[str, NDArray]:
+    with np.load(file) as arrays:
+        return dict(arrays)
 
 
 def _json(content: Any) -> str:

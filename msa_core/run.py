@@ -11,19 +11,26 @@ import pandas as pd
 from accelerate.utils import set_seed
 from filelock import FileLock, Timeout
 from numpy.typing import NDArray
+from safetensors import SafetensorError
 from safetensors.torch import load_model
 from tqdm.auto import tqdm
 
 from msa_core import build, provenance, records
 from msa_core.config import RunConfig
 from msa_core.data import FeatureSet
+from msa_core.files import put, refusals_explained
 from msa_core.interfaces import Model
+from msa_core.progress import DamagedState
 from msa_core.records import Run
 from msa_core.training import encodings, fit, infer, task_metrics
+
+LOCK_SECONDS = 5.0  # how long a run is waited for: the kernel of a killed batch notices it after a second
 
 
 def train(config: RunConfig, folder: Path) -> Run:
     """Train, evaluate and write one run; a finished one is read back, an interrupted one goes on where it was.
+
+    SIGINT and SIGTERM save the state before they stop the training. A finished run is shown on a read-only disk, too.
 
     Args:
         config: the run's settings.
@@ -34,20 +41,25 @@ def train(config: RunConfig, folder: Path) -> Run:
 
     Raises:
         FileExistsError: the folder holds a finished run with other settings.
+        Interrupted: a signal stopped the training; the message says how to go on.
+        OSError: the disk is full, or the folder or a cache cannot be written to; names the path.
         RuntimeError: another process is at the same run.
+        ValueError: the folder holds a finished run that is damaged; names the file.
     """
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(folder.with_name(f".{folder.name}.lock"))
-    try:
-        with lock.acquire(timeout=0):
-            if records.is_finished(folder):
-                _refuse_other_settings(config, folder)
-                tqdm.write(f"{folder}: finished before, shown as it is; remove it to run again")
-            else:
-                _train(config, folder)
-    except Timeout:
-        raise RuntimeError(f"{folder}: another process is at this run; wait for it, or stop it") from None
-    return records.read_run(folder)
+    if not records.is_finished(folder):
+        try:
+            with refusals_explained(folder.parent):
+                folder.parent.mkdir(parents=True, exist_ok=True)
+                with FileLock(folder.with_name(f".{folder.name}.lock"), timeout=LOCK_SECONDS):
+                    if not records.is_finished(folder):
+                        _train_whole(config, folder)
+                        return records.read_run(folder)
+        except Timeout:
+            raise RuntimeError(f"{folder}: another process is at this run; wait for it, or stop it") from None
+    run = records.read_run(folder)
+    _refuse_other_settings(config, folder)
+    tqdm.write(f"{folder}: finished before, shown as it is; remove it to run again")
+    return run
 
 
 def load(folder: Path, trained: bool = True) -> tuple[Run, Model, dict[str, FeatureSet]]:
@@ -59,16 +71,19 @@ def load(folder: Path, trained: bool = True) -> tuple[Run, Model, dict[str, Feat
 
     Raises:
         FileNotFoundError: the folder holds no finished run.
-        ValueError: its weights are of another model than its settings and this code make.
+        ValueError: a file of it is damaged, or its weights are of another model than its settings and this code make.
     """
     run = records.read_run(folder)
     data = build.dataset(run.config, run.statistics)
     set_seed(run.config.seed)
     model = build.model(run.config, data["train"])
     if trained:
-        weights = folder / "checkpoint" / "model.safetensors"
+        weights = folder / records.WEIGHTS
+        records.verify(folder, records.WEIGHTS)
         try:
             load_model(model, weights)
+        except (OSError, SafetensorError) as error:
+            raise ValueError(f"{weights}: cannot be read ({error}); remove {folder} and train it again") from None
         except RuntimeError as error:
             raise ValueError(
                 f"{weights}: got weights of another model than the run's config.yaml makes with this code "
@@ -77,17 +92,37 @@ def load(folder: Path, trained: bool = True) -> tuple[Run, Model, dict[str, Feat
     return run, model, data
 
 
-def _refuse_other_settings(config: RunConfig, folder: Path) -> None:
+def other_settings(config: RunConfig, folder: Path) -> list[str]:
+    """The settings, "name: value" each, that a finished run has otherwise; empty: it is this run."""
     try:
-        differences = config.differences(records.read_config(folder))
+        stored = records.read_config(folder)
     except ValueError:
-        differences = {"config.yaml": "is of another version"}
-    if differences:
-        requested = "; ".join(f"{name}: {value}" for name, value in differences.items())
+        return ["config.yaml: of another version"]
+    differences = config.differences(stored)
+    return [f"{name}: {value}" for name, value in differences.items()] or [
+        f"{name}: not there" for name in stored.differences(config)
+    ]
+
+
+def _refuse_other_settings(config: RunConfig, folder: Path) -> None:
+    if differences := other_settings(config, folder):
+        requested = "; ".join(differences)
         raise FileExistsError(
             f"{folder}: holds a finished run with other settings (requested now: {requested}); "
             "it is not overwritten: give another folder of runs, or remove it"
         )
+
+
+def _train_whole(config: RunConfig, folder: Path) -> None:
+    """Train from the state that is there; from the start, with new parts, if it is damaged."""
+    try:
+        _train(config, folder)
+        return
+    except DamagedState as error:
+        aside = records.state_file(folder).with_name("damaged.pt")
+        put(records.state_file(folder), aside)
+        tqdm.write(f"{error}: it is set aside as {aside.name}, and the run starts anew")
+    _train(config, folder)
 
 
 def _train(config: RunConfig, folder: Path) -> None:
@@ -130,13 +165,15 @@ def _train(config: RunConfig, folder: Path) -> None:
 def _state_file(config: RunConfig, folder: Path) -> Path:
     """Where the run keeps its resumable state; one that other settings or other code left is removed."""
     unfinished = records.unfinished_folder(folder)
-    identity = json.dumps(config.identity() | {"code_sha256": provenance.code_fingerprint()}, indent=1)
+    identity = json.dumps(config.identity() | {"code": provenance.code_identity()}, indent=1)
     belongs_to = unfinished / "belongs_to.json"
-    if not belongs_to.is_file() or belongs_to.read_text() != identity:
+    if not belongs_to.is_file() or belongs_to.read_text(errors="replace") != identity:
+        if records.state_file(folder).is_file():
+            tqdm.write(f"{unfinished}: holds the state of other settings or other code; the run starts anew")
         shutil.rmtree(unfinished, ignore_errors=True)
         unfinished.mkdir(parents=True)
         belongs_to.write_text(identity)
-    return unfinished / "state.pt"
+    return records.state_file(folder)
 
 
 def _source(train: FeatureSet) -> dict[str, Any]:

@@ -1,10 +1,8 @@
 """One loop for every model and variant; what selects never sees a test split."""
 
-import math
 import time
-from collections import defaultdict
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -22,6 +20,7 @@ from msa_core.data.features import Batch, FeatureSet, batches, number_of_batches
 from msa_core.inference import encodings, evaluate, infer, predict, task_metrics
 from msa_core.interfaces import LabelSource, Model, Parts
 from msa_core.precision import fast_products
+from msa_core.progress import PartialEpoch, Progress, StateKeeper, load_state
 
 __all__ = ["Fit", "TrainingLoop", "encodings", "evaluate", "fit", "infer", "predict", "task_metrics"]
 
@@ -50,32 +49,6 @@ class Fit:
     best_epoch: int
     averaged: Model | None = None
     best_epoch_averaged: int = 0
-
-
-@dataclass
-class _Best:
-    """The epoch with the lowest validation MAE so far, and its weights."""
-
-    epoch: int = 0
-    mae: float = math.inf
-    weights: dict[str, Tensor] = field(default_factory=dict)
-
-    def update(self, epoch: int, mae: float, model: nn.Module) -> None:
-        """Take another epoch if it is better."""
-        if mae < self.mae:
-            weights = {name: value.detach().clone() for name, value in model.state_dict().items()}
-            self.epoch, self.mae, self.weights = epoch, mae, weights
-
-
-@dataclass
-class _Progress:
-    """All that a resumed run must know besides the states of the loop's parts."""
-
-    epoch: int = 0
-    best: _Best = field(default_factory=_Best)
-    best_averaged: _Best = field(default_factory=_Best)
-    history: list[dict[str, float]] = field(default_factory=list)
-    trajectories: list[dict[str, Tensor]] = field(default_factory=list)
 
 
 class TrainingLoop:
@@ -112,8 +85,12 @@ class TrainingLoop:
         parts = {"model": self.model, "objective": self.objective, "labels": self.labels, "optimizer": self.optimizer}
         return parts if self.averaged is None else parts | {"averaged": self.averaged}
 
-    def steps(self, epoch: int) -> Iterator[tuple[int, dict[str, Tensor]]]:
-        """One pass over the split, `epoch` counted from 1; each batch's size and loss terms, once it is trained on.
+    def steps(self, epoch: int, trained: int = 0) -> Iterator[tuple[int, dict[str, Tensor]]]:
+        """One pass over the split; each batch's size and loss terms, once it is trained on.
+
+        Args:
+            epoch: counted from 1.
+            trained: batches at its start that are left out; whole steps.
 
         Raises:
             FloatingPointError: a loss term is not finite; names term, epoch and batch.
@@ -123,8 +100,8 @@ class TrainingLoop:
         order = batches(self.train, self.config.batch_size, shuffle_seed=self.seed * 100_003 + epoch)
         last = number_of_batches(self.train, self.config.batch_size)
         unchecked: list[dict[str, Tensor]] = []
-        number = 0
-        for window in _windows(order, self.config.accumulate):
+        number = trained
+        for window in _windows(islice(order, trained, None), self.config.accumulate):
             samples = sum(len(batch) for batch in window)
             for place, batch in enumerate(window, start=1):
                 number += 1
@@ -171,27 +148,30 @@ def fit(
         parts, train, config, seed: see `TrainingLoop`.
         valid: the split that selects; a third one is not taken.
         scheme: of the validation metrics, see `msa_core.metrics`.
-        state_file: written about every `config.state_every` seconds; training goes on from one that is there.
+        state_file: written about every `config.state_every` seconds, within an epoch too, and when a signal stops the
+            training; training goes on from one that is there.
 
     Raises:
+        DamagedState: the state file holds no state of this run.
+        Interrupted: SIGINT or SIGTERM stopped the training; the state is saved.
         FloatingPointError: a loss term is not finite (names term, epoch and batch), or a prediction on valid.
     """
     loop = TrainingLoop(parts, train, config, seed)
-    progress = _load_state(state_file, loop.parts) if state_file and state_file.is_file() else _Progress()
+    progress = load_state(state_file, loop.parts) if state_file and state_file.is_file() else Progress()
     if not progress.trajectories:
         progress.trajectories += _trajectory(loop.labels, train, epoch=0)
 
     steps = number_of_batches(train, config.batch_size)
-    saved = time.perf_counter()
-    with tqdm(total=config.max_epochs * steps, initial=progress.epoch * steps, unit="batch") as bar:
+    trained = progress.epoch * steps + progress.partial.batches
+    with (
+        StateKeeper(state_file, loop.parts, progress, config.state_every) as keeper,
+        tqdm(total=config.max_epochs * steps, initial=trained, unit="batch") as bar,
+    ):
         while progress.epoch < config.max_epochs and progress.epoch - progress.best.epoch < config.patience:
-            progress.epoch += 1
-            bar.set_description(f"epoch {progress.epoch}")
-            mae = _epoch(loop, valid, scheme, progress, bar)
+            bar.set_description(f"epoch {progress.epoch + 1}")
+            mae = _epoch(loop, valid, scheme, progress, bar, keeper.keep)
             bar.set_postfix({"valid MAE": f"{mae:.4f}", "best": f"{progress.best.mae:.4f}"})
-            if state_file and time.perf_counter() - saved >= config.state_every:
-                _save_state(state_file, loop.parts, progress)
-                saved = time.perf_counter()
+            keeper.keep()
         bar.total = bar.n  # stopped early: the bar is full all the same
     loop.model.load_state_dict(progress.best.weights)
     loop.accelerator.unwrap_model(loop.model, keep_fp32_wrapper=False)
@@ -204,21 +184,25 @@ def fit(
     return fitted
 
 
-def _epoch(loop: TrainingLoop, valid: FeatureSet, scheme: str, progress: _Progress, bar: tqdm) -> float:
-    """Train one epoch and write it into `progress`; the validation MAE."""
-    started = time.perf_counter()
-    row: dict[str, float] = {"epoch": progress.epoch, **_train_epoch(loop, progress.epoch, bar)}
+def _epoch(
+    loop: TrainingLoop, valid: FeatureSet, scheme: str, progress: Progress, bar: tqdm, keep: Callable[[], None]
+) -> float:
+    """Train the next epoch, or what is left of it, and write it into `progress`; the validation MAE."""
+    started = time.perf_counter() - progress.partial.seconds
+    epoch = progress.epoch + 1
+    row: dict[str, float] = {"epoch": epoch, **_train_epoch(loop, epoch, progress.partial, bar, keep)}
     metrics = evaluate(loop.model, valid, scheme)["multimodal"]
     row |= {f"learning_rate_{group['name']}": group["lr"] for group in loop.optimizer.param_groups}
     row |= {"seconds": time.perf_counter() - started}
     row |= {f"valid_{metric}": value for metric, value in metrics.items()}
-    progress.best.update(progress.epoch, metrics["mae"], loop.model)
+    progress.best.update(epoch, metrics["mae"], loop.model)
     if loop.averaged is not None:
         averaged = evaluate(loop.averaged.module, valid, scheme)["multimodal"]
         row |= {f"valid_averaged_{metric}": value for metric, value in averaged.items()}
-        progress.best_averaged.update(progress.epoch, averaged["mae"], loop.averaged.module)
+        progress.best_averaged.update(epoch, averaged["mae"], loop.averaged.module)
     progress.history.append(row)
-    progress.trajectories += _trajectory(loop.labels, loop.train, progress.epoch)
+    progress.trajectories += _trajectory(loop.labels, loop.train, epoch)
+    progress.epoch, progress.partial = epoch, PartialEpoch()
     return metrics["mae"]
 
 
@@ -228,16 +212,21 @@ def _average(averaged: Tensors, current: Tensors, steps: Tensor | int) -> None:
     torch._foreach_lerp_(averaged, current, 1 - decay)
 
 
-def _train_epoch(loop: TrainingLoop, epoch: int, bar: tqdm) -> dict[str, float]:
-    """One pass over the train split; each loss term's mean over the samples of the batches that have it."""
-    sums: dict[str, Tensor] = {}
-    counts: dict[str, int] = defaultdict(int)
-    for samples, terms in loop.steps(epoch):
+def _train_epoch(
+    loop: TrainingLoop, epoch: int, partial: PartialEpoch, bar: tqdm, keep: Callable[[], None]
+) -> dict[str, float]:
+    """Train what `partial` lacks of an epoch; each loss term's mean over the samples of the batches that have it."""
+    started = time.perf_counter() - partial.seconds
+    for samples, terms in loop.steps(epoch, partial.batches):
         for name, value in terms.items():
-            sums[name] = sums.get(name, 0) + value * samples
-            counts[name] += samples
+            partial.sums[name] = partial.sums.get(name, 0) + value * samples
+            partial.counts[name] = partial.counts.get(name, 0) + samples
+        partial.batches += 1
+        partial.seconds = time.perf_counter() - started
         bar.update()
-    return {f"loss_{name}": value.item() / counts[name] for name, value in sums.items()}
+        if partial.batches % loop.config.accumulate == 0:
+            keep()
+    return {f"loss_{name}": value.item() / partial.counts[name] for name, value in partial.sums.items()}
 
 
 def _windows(items: Iterator[Batch], size: int) -> Iterator[list[Batch]]:
@@ -296,28 +285,3 @@ def _trajectory_frame(epochs: list[dict[str, Tensor]], ids: list[str]) -> pd.Dat
         for labels in epochs
     ]
     return pd.concat(frames, ignore_index=True)
-
-
-def _save_state(file: Path, parts: Mapping[str, Any], progress: _Progress) -> None:
-    state = {name: part.state_dict() for name, part in parts.items()}
-    random = {
-        "cpu": torch.get_rng_state(),
-        "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
-    }
-    partial = file.with_suffix(".partial")
-    best = {name: vars(getattr(progress, name)) for name in ("best", "best_averaged")}
-    torch.save({"parts": state, "progress": vars(progress) | best, "random": random}, partial)
-    partial.replace(file)
-
-
-def _load_state(file: Path, parts: Mapping[str, Any]) -> _Progress:
-    saved = torch.load(file, weights_only=True, map_location="cpu")
-    for name, part in parts.items():
-        part.load_state_dict(saved["parts"][name])
-    torch.set_rng_state(saved["random"]["cpu"])
-    if saved["random"]["cuda"]:
-        torch.cuda.set_rng_state_all(saved["random"]["cuda"])
-    best = {name: _Best(**saved["progress"][name]) for name in ("best", "best_averaged")}
-    progress = _Progress(**saved["progress"] | best)
-    tqdm.write(f"going on after epoch {progress.epoch}, from {file}")
-    return progress

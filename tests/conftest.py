@@ -53,8 +53,8 @@ def checkout(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def small_checkout(checkout, tmp_path_factory):
-    """Another copy, with little planted data and two epochs."""
-    folder = shutil.copytree(checkout, tmp_path_factory.mktemp("small") / "checkout")
+    """Another copy, with little planted data and two epochs, under a name that must be quoted."""
+    folder = shutil.copytree(checkout, tmp_path_factory.mktemp("small") / "mein übriger Ordner")
     preset = folder / "config" / "datasets" / "planted.yaml"
     settings = yaml.safe_load(preset.read_text())
     settings["dataset"]["planted"] = {"num_train": 40, "num_valid": 20, "num_test": 20}

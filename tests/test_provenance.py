@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 
+import pytest
 import torch
 
 from msa_core import provenance
@@ -19,6 +20,36 @@ def test_the_fingerprint_of_the_code_changes_with_the_code(tmp_path, monkeypatch
     assert provenance.code_fingerprint() == first
     source.write_text("x = 2")
     assert provenance.code_fingerprint() != first
+
+
+SOURCE = '''"""Doc."""
+
+# comment
+class A:
+    """Doc."""
+
+    def f(self):
+        """Doc."""
+        return "text"
+'''
+
+
+@pytest.mark.parametrize(
+    ("file", "source", "same"),
+    [
+        ("a.py", SOURCE.replace("Doc", "Other").replace("comment", "other").replace("\n\n", "\n\n\n"), True),
+        ("a.py", SOURCE.replace("text", "other"), False),
+        ("b.py", SOURCE, False),
+        ("analysis/tables.py", "x = 1", True),
+    ],
+)
+def test_comments_docstrings_and_analysis_are_no_part_of_the_code_s_identity(file, source, same, tmp_path, monkeypatch):
+    (tmp_path / "msa_core" / "analysis").mkdir(parents=True)
+    monkeypatch.setattr(provenance, "ROOT", tmp_path)
+    (tmp_path / "msa_core" / "a.py").write_text(SOURCE)
+    first = provenance.code_identity()
+    (tmp_path / "msa_core" / file).write_text(source)
+    assert (provenance.code_identity() == first) == same
 
 
 def test_outside_a_checkout_provenance_says_so_and_does_not_fail(tmp_path, monkeypatch):

@@ -1,6 +1,7 @@
 """What `run.train` does not show: the refusals and the atomic write itself."""
 
 import json
+import subprocess
 
 import numpy as np
 import pandas as pd
@@ -38,7 +39,7 @@ def test_a_run_comes_back_to_the_last_bit(tmp_path):
         pd.testing.assert_frame_equal(getattr(back, name), getattr(run, name), check_dtype=False, check_exact=True)
     key = "audio/covariance/before"
     np.testing.assert_array_equal(back.covariances[key], run.covariances[key])
-    assert back.provenance == run.provenance
+    assert back.provenance == {"format": 2} | run.provenance
 
 
 def test_metrics_are_json_and_statistics_come_back_to_the_last_bit(tmp_path):
@@ -79,3 +80,78 @@ def test_an_unfinished_folder_is_no_run_and_gives_way(tmp_path):
         records.read_run(folder)
     records.write_run(folder, example(), nn.Linear(2, 2))
     assert len(records.read_run(folder).history) == 2
+
+
+@pytest.fixture
+def folder(tmp_path):
+    records.write_run(tmp_path / "seed-1111", example(), nn.Linear(2, 2))
+    return tmp_path / "seed-1111"
+
+
+def test_sha256sum_agrees(folder):
+    process = subprocess.run(["sha256sum", "--check", "--strict", "SHA256SUMS"], cwd=folder, capture_output=True)
+    assert process.returncode == 0, process.stderr
+    listed = {line.split("  ")[1] for line in (folder / "SHA256SUMS").read_text().splitlines()}
+    assert listed == {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()} - {
+        "SHA256SUMS"
+    }
+
+
+@pytest.mark.parametrize("name", [*records.READ_FILES, "SHA256SUMS"])
+@pytest.mark.parametrize("damage", ["truncated", "a bit", "emptied", "removed"])
+def test_a_damaged_file_is_named(name, damage, folder):
+    if (name, damage) == ("metrics.json", "removed"):
+        pytest.skip("then there is no finished run")
+    content = bytearray((folder / name).read_bytes())
+    content[len(content) // 2] ^= 1
+    damaged = {"truncated": content[:-10], "a bit": content, "emptied": b""}
+    (folder / name).unlink()
+    if damage != "removed":
+        (folder / name).write_bytes(damaged[damage])
+    with pytest.raises(
+        ValueError, match=r"seed-1111/\S+: .*; take the run's folder from a copy, or remove it"
+    ) as caught:
+        records.read_run(folder)
+    assert name == "SHA256SUMS" or f"{name}: got " in str(caught.value)
+
+
+def test_weights_are_verified_when_they_are_asked_for(folder):
+    (folder / records.WEIGHTS).write_bytes(b"other weights")
+    records.read_run(folder)
+    with pytest.raises(ValueError, match=r"checkpoint/model\.safetensors: got SHA-256"):
+        records.verify(folder, records.WEIGHTS)
+
+
+def of_format(folder, version):
+    """The folder as it would be in another format: without checksums."""
+    provenance = json.loads((folder / "provenance.json").read_text())
+    (folder / "provenance.json").write_text(
+        json.dumps({k: v for k, v in provenance.items() if k != "format"} | version)
+    )
+    (folder / "SHA256SUMS").unlink()
+
+
+def test_a_run_of_the_first_format_is_read_without_checksums(folder):
+    of_format(folder, {})
+    assert records.read_run(folder).metrics["test"]["multimodal"]["mae"] == 0.1 + 0.2
+    (folder / "predictions.csv").unlink()
+    with pytest.raises(ValueError, match=r"predictions\.csv: it cannot be read .*No such file"):
+        records.read_run(folder)
+
+
+def test_a_run_of_a_later_format_is_refused(folder):
+    of_format(folder, {"format": 3})
+    with pytest.raises(ValueError, match=r"seed-1111: got format 3, expected 2 at most; use the msa_core that wrote"):
+        records.read_run(folder)
+
+
+def test_a_replaced_run_is_kept_until_the_new_one_is_written(folder, monkeypatch):
+    replaced = records.replaced_folder(folder)
+    folder.rename(replaced)
+    with monkeypatch.context() as patch:
+        patch.setattr(records, "put", lambda *_: (_ for _ in ()).throw(OSError("killed")))
+        with pytest.raises(OSError, match="killed"):
+            records.write_run(folder, example(value=2.0), nn.Linear(2, 2))
+    assert records.read_run(replaced).metrics["test"]["multimodal"]["mae"] == 0.1 + 0.2
+    records.write_run(folder, example(value=2.0), nn.Linear(2, 2))
+    assert not replaced.exists()

@@ -1,13 +1,19 @@
 """A run from settings to folder and back."""
 
+import errno
+import hashlib
 import json
+import os
 import pickle
 import shutil
+import signal
 import subprocess
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from filelock import FileLock
@@ -15,6 +21,7 @@ from filelock import FileLock
 from msa_core import build, paths, provenance, records, run, training
 from msa_core.config import load_yaml, resolve
 from msa_core.metrics import regression_metrics
+from msa_core.progress import Interrupted
 
 SMALL = {
     "dataset.planted": {"num_train": 40, "num_valid": 20, "num_test": 20},
@@ -30,6 +37,7 @@ FILES = {
     "labels.parquet",
     "alignment.npz",
     "provenance.json",
+    "SHA256SUMS",
     "checkpoint",
 }
 
@@ -87,11 +95,20 @@ def test_the_untrained_model_of_a_run_is_the_one_it_began_with(finished):
     np.testing.assert_allclose(result.covariances["audio/covariance/before"], np.cov(audio.T), rtol=1e-4, atol=1e-9)
 
 
-def test_weights_of_another_model_are_refused(finished, tmp_path):
-    folder = shutil.copytree(finished[0], tmp_path / "seed-1111")
-    settings = (folder / "config.yaml").read_text()
-    (folder / "config.yaml").write_text(settings.replace("width: 128", "width: 64"))
+def test_weights_of_another_model_are_refused(finished, monkeypatch):
+    """The code has changed since: the same settings make another model."""
+    original = build.model
+    wider = settings(**{"model.fusion.width": 64})
+    monkeypatch.setattr(build, "model", lambda _, train: original(wider, train))
     with pytest.raises(ValueError, match=r"model\.safetensors: got weights of another model .* train it again"):
+        run.load(finished[0])
+
+
+def test_damaged_weights_are_refused(finished, tmp_path):
+    folder = shutil.copytree(finished[0], tmp_path / "seed-1111")
+    weights = folder / "checkpoint" / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1])
+    with pytest.raises(ValueError, match=r"checkpoint/model\.safetensors: got SHA-256"):
         run.load(folder)
 
 
@@ -150,11 +167,143 @@ def test_a_state_belongs_to_what_decides_its_numbers(tmp_path):
     assert not run._state_file(settings(**{"training.max_epochs": 4}), folder).exists()
 
 
-def test_two_processes_never_share_a_run(tmp_path):
+def test_two_processes_never_share_a_run(tmp_path, monkeypatch):
+    monkeypatch.setattr(run, "LOCK_SECONDS", 0.1)
     folder = tmp_path / "seed-1"
     with FileLock(tmp_path / ".seed-1.lock"), pytest.raises(RuntimeError, match=r"another process is at this run"):
         run.train(settings(seed=1), folder)
     assert not folder.exists()
+
+
+def test_a_finished_run_is_shown_where_nothing_can_be_written(finished, monkeypatch):
+    """A folder that is read-only refuses the lock's file, too."""
+    monkeypatch.setattr(run, "FileLock", lambda *_, **__: pytest.fail("locked"))
+    monkeypatch.setattr(Path, "mkdir", lambda *_, **__: pytest.fail("made a folder"))
+    assert run.train(settings(), finished[0]).metrics == finished[1].metrics
+
+
+@pytest.mark.parametrize(
+    ("place", "code", "remedy"),
+    [
+        ((Path, "mkdir"), errno.EROFS, "choose a folder that can be written to"),
+        ((FileLock, "acquire"), errno.EACCES, "get the right to use it"),
+        ((build, "dataset"), errno.EROFS, "choose a folder that can be written to"),  # the cache's, say
+        ((pd.DataFrame, "to_parquet"), errno.ENOSPC, "free some space there"),
+    ],
+)
+def test_what_cannot_be_written_is_one_line_with_the_path_and_the_remedy(place, code, remedy, tmp_path, monkeypatch):
+    def refuse(*_, **__):
+        raise OSError(code, os.strerror(code), "/some/path")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(*place, refuse)
+        with pytest.raises(OSError, match=rf"/some/path: {os.strerror(code)}; {remedy}") as caught:
+            run.train(settings(**{"training.max_epochs": 1}), tmp_path / "seed-1111")
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "seed-1111").exists()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_stopped_run_says_how_to_go_on_and_loses_nothing(number, finished, tmp_path, monkeypatch):
+    """The signal comes within the second epoch; the state is otherwise never saved."""
+    folder, steps = tmp_path / "seed-1111", []
+    original = training.TrainingLoop._backward
+
+    def backward(loop, batch, samples, epoch):
+        steps.append(epoch)
+        if len(steps) == 3:  # two batches an epoch
+            os.kill(os.getpid(), number)
+        return original(loop, batch, samples, epoch)
+
+    monkeypatch.setattr(training.TrainingLoop, "_backward", backward)
+    handlers = [signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM)]
+    seldom = settings(**{"training.state_every": 1e9})
+    with pytest.raises(
+        Interrupted, match=rf"{number.name} stopped the training in epoch 2 after 1 batches: state saved"
+    ):
+        run.train(seldom, folder)
+    assert [signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM)] == handlers
+    assert not folder.exists()
+    result = run.train(seldom, folder)
+    assert steps == [1, 1, 2, 2, 3, 3]
+    assert result.metrics == finished[1].metrics
+    columns = [column for column in result.history if column != "seconds"]
+    assert result.history[columns].equals(finished[1].history[columns])
+
+
+class Bomb:
+    def __reduce__(self):
+        return Path.touch, (Path("bomb"),)
+
+
+def emptied(file):
+    file.write_bytes(b"")
+
+
+def truncated(file):
+    file.write_bytes(file.read_bytes()[:-100])
+
+
+def changed(file):
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 1
+    file.write_bytes(content)
+
+
+def replaced_by_a_bomb(file):
+    content = pickle.dumps(Bomb())
+    file.write_bytes(content + hashlib.sha256(content).digest())
+
+
+def replaced_by_another_state(file):
+    """A whole one, whose first parts fit: what is loaded of it must leave no trace."""
+    saved = torch.load(file, weights_only=True)
+    for tensor in saved["parts"]["model"].values():
+        tensor.zero_()
+    del saved["parts"]["optimizer"]
+    torch.save(saved, file)
+    content = file.read_bytes()
+    file.write_bytes(content + hashlib.sha256(content).digest())
+
+
+@pytest.mark.parametrize("damage", [emptied, truncated, changed, replaced_by_a_bomb, replaced_by_another_state])
+def test_a_damaged_state_is_set_aside_and_the_run_starts_anew(damage, finished, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    folder = tmp_path / "seed-1111"
+    with monkeypatch.context() as patch:
+        patch.setattr(records, "write_run", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            run.train(settings(), folder)
+    damage(records.state_file(folder))
+    capsys.readouterr()
+    seen = []
+    original = records.write_run
+
+    def write_run(folder, result, model):
+        seen.extend(path.name for path in records.unfinished_folder(folder).iterdir())
+        original(folder, result, model)
+
+    monkeypatch.setattr(records, "write_run", write_run)
+    result = run.train(settings(), folder)
+    said = capsys.readouterr().out
+    assert "state.pt: holds no state of this run" in said
+    assert "set aside as damaged.pt, and the run starts anew" in said
+    assert "damaged.pt" in seen
+    assert result.metrics == finished[1].metrics
+    assert not (tmp_path / "bomb").exists()
+
+
+def test_a_changed_comment_keeps_the_state_and_changed_code_does_not(tmp_path, monkeypatch, capsys):
+    folder = tmp_path / "seed-1111"
+    file = run._state_file(settings(), folder)
+    file.write_text("a state")
+    monkeypatch.setattr(provenance, "code_fingerprint", lambda: "another comment")
+    run._state_file(settings(), folder)
+    assert file.read_text() == "a state"
+    monkeypatch.setattr(provenance, "code_identity", lambda: "other code")
+    run._state_file(settings(), folder)
+    assert not file.exists()
+    assert "holds the state of other settings or other code" in capsys.readouterr().out
 
 
 def test_averaged_weights_are_reported_beside_the_plain_ones(finished, tmp_path):

@@ -1,5 +1,8 @@
 """The loop, on planted data small enough for seconds."""
 
+import os
+import signal
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import numpy as np
@@ -15,8 +18,10 @@ from msa_core.interfaces import Model, MSAOutput, Parts
 from msa_core.labels import FixedLabels
 from msa_core.metrics import regression_metrics
 from msa_core.objective import MultiTaskLoss
+from msa_core.progress import Interrupted
 from msa_core.training import TrainingLoop, _parameter_groups, encodings, evaluate, fit, infer, predict
 
+EVALUATED = {"multimodal": {"mae": 1.0}}
 COPIES = {"objective.labels": {"kind": "copied"}, "objective.weight_adjustment": False}
 
 
@@ -132,6 +137,55 @@ def test_an_interrupted_run_goes_on_as_if_nothing_had_happened(data, tmp_path):
     assert resumed.trajectories.equals(whole.trajectories)
     for ours, theirs in zip(resumed_model.state_dict().values(), whole_model.state_dict().values(), strict=True):
         assert torch.equal(ours, theirs)
+
+
+@pytest.mark.parametrize("stop", [1, 3, 5, 6, 7])
+def test_a_run_interrupted_within_an_epoch_goes_on_as_if_nothing_had_happened(stop, data, tmp_path, monkeypatch):
+    """6 batches an epoch, steps of 2 batches (the state is saved after each), averaged weights, generated labels."""
+    settings = config(max_epochs=3, accumulate=2, average=True, state_every=0)
+    whole_model, whole = trained(data, settings)
+    count = 0
+    original = TrainingLoop._backward
+
+    def backward(loop, batch, samples, epoch):
+        nonlocal count
+        count += 1
+        if count == 6 + stop:  # of the second epoch, or the first of the third
+            raise KeyboardInterrupt
+        return original(loop, batch, samples, epoch)
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(TrainingLoop, "_backward", backward)
+        trained(data, settings, state_file=tmp_path / "state.pt")
+    torch.manual_seed(999)  # whatever the new process does first
+    count = 0
+    monkeypatch.setattr(TrainingLoop, "_backward", backward)
+    stop = 100
+    resumed_model, resumed = trained(data, settings, state_file=tmp_path / "state.pt")
+    assert count <= 12 and count % 2 == 0, "it began anew"
+    columns = [column for column in whole.history if column != "seconds"]
+    assert resumed.history[columns].equals(whole.history[columns])
+    assert (resumed.history["seconds"] > 0).all()
+    assert resumed.trajectories.equals(whole.trajectories)
+    for ours, theirs in (
+        (resumed_model, whole_model),
+        (resumed.averaged, whole.averaged),
+    ):
+        for name, value in theirs.state_dict().items():
+            assert torch.equal(ours.state_dict()[name], value)
+
+
+def test_a_stopped_training_without_a_state_file_says_that_nothing_is_saved(data, monkeypatch):
+    monkeypatch.setattr("msa_core.training.evaluate", lambda *_: os.kill(os.getpid(), signal.SIGTERM) or EVALUATED)
+    with pytest.raises(Interrupted, match=r"SIGTERM stopped the training in epoch 2 after 0 batches: nothing is saved"):
+        trained(data, config(max_epochs=2))
+
+
+def test_in_another_thread_no_signal_is_taken_over(data):
+    """Python allows it in the main thread alone."""
+    with ThreadPoolExecutor(1) as pool:
+        _, fitted = pool.submit(trained, data, config(max_epochs=1)).result()
+    assert len(fitted.history) == 1
 
 
 class Linear(Model):

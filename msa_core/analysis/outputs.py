@@ -13,6 +13,7 @@ from matplotlib.image import imread
 from tqdm.auto import tqdm
 
 from msa_core import paths
+from msa_core.files import put
 
 # Of a column's largest value. float64 runs of two processors agree to 1e-9 over a whole run; what is computed from
 # them (ratios, quantiles, probes) loses some digits more. Far below the digits that a table for reading shows.
@@ -65,7 +66,7 @@ def write_table(table: pd.DataFrame, markdown: str, file: Path, latex: str = "")
         if agrees and place.is_file() and _without_digits(place.read_text()) == _without_digits(text):
             place.touch()
         else:
-            place.write_text(text)
+            _write(place, text.encode())
 
 
 def write_figure(figure: Figure, file: Path) -> None:
@@ -81,8 +82,9 @@ def write_figure(figure: Figure, file: Path) -> None:
         if png.is_file() and svg.is_file() and _keep(png, _picture_difference(png, new)):
             svg.touch()
             return
-        png.write_bytes(new.read_bytes())
-    figure.savefig(svg, metadata={"Date": None})
+        figure.savefig(new.with_suffix(".svg"), metadata={"Date": None})
+        for place in (png, svg):
+            _write(place, (Path(folder) / place.name).read_bytes())
 
 
 def difference(old: pd.DataFrame, new: pd.DataFrame) -> str:
@@ -122,6 +124,13 @@ def name_difference(file: Path, disagreement: str) -> None:
     paths.DIFFERENCES.parent.mkdir(parents=True, exist_ok=True)
     with paths.DIFFERENCES.open("a") as differences:
         differences.write(line + "\n")
+
+
+def _write(file: Path, content: bytes) -> None:
+    """Whole or not at all: the next batch compares with what is there."""
+    partial = file.with_name(f".{file.name}.partial")
+    partial.write_bytes(content)
+    put(partial, file)
 
 
 def _picture_difference(old: Path, new: Path) -> str:

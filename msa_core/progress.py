@@ -1,0 +1,199 @@
+"""What training must not lose when it is interrupted: its progress, its resumable state, and who asked it to stop."""
+
+import hashlib
+import math
+import mmap
+import signal
+import threading
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import FrameType, TracebackType
+from typing import Any, Self
+
+import torch
+from torch import Tensor, nn
+from tqdm.auto import tqdm
+
+from msa_core.files import put
+
+DIGEST_SIZE = hashlib.sha256().digest_size  # bytes
+
+
+@dataclass
+class Best:
+    """The epoch with the lowest validation MAE so far, and its weights."""
+
+    epoch: int = 0
+    mae: float = math.inf
+    weights: dict[str, Tensor] = field(default_factory=dict)
+
+    def update(self, epoch: int, mae: float, model: nn.Module) -> None:
+        """Take another epoch if it is better."""
+        if mae < self.mae:
+            weights = {name: value.detach().clone() for name, value in model.state_dict().items()}
+            self.epoch, self.mae, self.weights = epoch, mae, weights
+
+
+@dataclass
+class PartialEpoch:
+    """The part of an epoch that is trained: its batches, seconds, and each loss term's sum over samples."""
+
+    batches: int = 0
+    seconds: float = 0.0
+    sums: dict[str, Tensor] = field(default_factory=dict)
+    counts: dict[str, int] = field(default_factory=dict)
+
+    def is_finite(self) -> bool:
+        """Whether no loss so far was infinite or NaN."""
+        return "total" not in self.sums or bool(self.sums["total"].isfinite())
+
+
+@dataclass
+class Progress:
+    """All that a resumed run must know besides the states of the loop's parts.
+
+    Attributes:
+        epoch: the last one that was trained and validated; 0: none.
+        partial: of the next epoch.
+        best, best_averaged: of the plain and of the averaged weights.
+        history, trajectories: an entry an epoch.
+    """
+
+    epoch: int = 0
+    partial: PartialEpoch = field(default_factory=PartialEpoch)
+    best: Best = field(default_factory=Best)
+    best_averaged: Best = field(default_factory=Best)
+    history: list[dict[str, float]] = field(default_factory=list)
+    trajectories: list[dict[str, Tensor]] = field(default_factory=list)
+
+
+class DamagedState(ValueError):
+    """A state file that does not hold a state of this run."""
+
+
+class Interrupted(KeyboardInterrupt):
+    """Training was asked to stop. The message says where it goes on; a notebook shows it without the traceback."""
+
+    def _render_traceback_(self) -> list[str]:  # IPython asks for this name
+        return [str(self)]
+
+
+class StateKeeper:
+    """Saves the resumable state now and then, and when SIGINT or SIGTERM asks the training to stop.
+
+    As a context, it takes these signals over (in the main thread; a second signal acts as it would without the
+    keeper) and saves the state at the end.
+
+    Args:
+        file: of the state; None: nothing is saved.
+        parts: what has a state, by name.
+        progress: is saved along.
+        every: seconds between two savings, at least.
+    """
+
+    def __init__(self, file: Path | None, parts: Mapping[str, Any], progress: Progress, every: float) -> None:
+        self.file, self.parts, self.progress, self.every = file, parts, progress, every
+        self._saved = time.perf_counter()
+        self._signal: signal.Signals | None = None
+        self._handlers: dict[int, Any] = {}
+
+    def __enter__(self) -> Self:
+        if threading.current_thread() is threading.main_thread():
+            self._handlers = {number: signal.signal(number, self._stop) for number in (signal.SIGINT, signal.SIGTERM)}
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        try:
+            if kind is None:
+                self._save()
+        finally:
+            self._restore_handlers()
+        if kind is None:
+            self._raise_if_stopped()
+
+    def keep(self) -> None:
+        """Save the state if it is time. To be called where no gradient is pending.
+
+        Raises:
+            Interrupted: a signal has asked for it; the state is saved before.
+        """
+        if self._signal is not None or time.perf_counter() - self._saved >= self.every:
+            self._save()
+        self._raise_if_stopped()
+
+    def _stop(self, number: int, _: FrameType | None) -> None:
+        self._signal = signal.Signals(number)
+        self._restore_handlers()
+
+    def _restore_handlers(self) -> None:
+        for number, handler in self._handlers.items():
+            signal.signal(number, handler)
+        self._handlers = {}
+
+    def _raise_if_stopped(self) -> None:
+        if self._signal is not None:
+            place = f"epoch {self.progress.epoch + 1} after {self.progress.partial.batches} batches"
+            how = f"state saved in {self.file}; start the same run again to go on there"
+            if self.file is None:
+                how = "nothing is saved: no state_file was given"
+            raise Interrupted(f"{self._signal.name} stopped the training in {place}: {how}")
+
+    def _save(self) -> None:
+        if self.file is not None and self.progress.partial.is_finite():
+            save_state(self.file, self.parts, self.progress)
+            self._saved = time.perf_counter()
+
+
+def save_state(file: Path, parts: Mapping[str, Any], progress: Progress) -> None:
+    """Write a state: torch's format, then the 32 bytes of its SHA-256, which torch does not read.
+
+    Args:
+        file: replaced as a whole.
+        parts: what has a state, by name.
+        progress: of the run.
+    """
+    nested = {name: vars(getattr(progress, name)) for name in ("partial", "best", "best_averaged")}
+    random = {
+        "cpu": torch.get_rng_state(),
+        "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+    }
+    states = {name: part.state_dict() for name, part in parts.items()}
+    unfinished = file.with_suffix(".partial")
+    with unfinished.open("wb") as stream:
+        torch.save({"parts": states, "progress": vars(progress) | nested, "random": random}, stream)
+    with unfinished.open("rb") as stream:
+        digest = hashlib.file_digest(stream, "sha256").digest()
+    with unfinished.open("ab") as stream:
+        stream.write(digest)
+    put(unfinished, file)
+
+
+def load_state(file: Path, parts: Mapping[str, Any]) -> Progress:
+    """Read a state into the parts and torch's random number generators.
+
+    Raises:
+        DamagedState: the file was not written by `save_state`, was changed since, or is of other parts, which then
+            have a part of its content.
+    """
+    try:
+        with file.open("rb") as stream, mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as content:
+            if hashlib.sha256(memoryview(content)[:-DIGEST_SIZE]).digest() != content[-DIGEST_SIZE:]:
+                raise ValueError("its content is not what was written")
+        saved = torch.load(file, weights_only=True, map_location="cpu")
+        for name, part in parts.items():
+            part.load_state_dict(saved["parts"][name])
+        torch.set_rng_state(saved["random"]["cpu"])
+        if saved["random"]["cuda"]:
+            torch.cuda.set_rng_state_all(saved["random"]["cuda"])
+        best = {name: Best(**saved["progress"][name]) for name in ("best", "best_averaged")}
+        partial = {"partial": PartialEpoch(**saved["progress"]["partial"])}
+        progress = Progress(**saved["progress"] | best | partial)
+    except Exception as error:  # whatever a damaged file makes of torch
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise DamagedState(f"{file}: holds no state of this run ({reason})") from None
+    tqdm.write(f"going on after epoch {progress.epoch} and {progress.partial.batches} batches, from {file}")
+    return progress
