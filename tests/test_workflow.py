@@ -182,15 +182,12 @@ def test_changed_settings_plan_their_runs_and_no_others_and_keep_the_old_ones(st
     run = folder / "results" / "runs" / "planted" / "no_alignment" / "seed-1"
     metrics = (run / "metrics.json").read_bytes()
     with edited(file, yaml.safe_dump(variants)):
-<<<<<<< HEAD
-        assert planned(study[0], *FINISHED) == {"train": 1, **OF_A_GRID}
-=======
         assert plan(folder)[0] == (
-            "planted/no_alignment/seed-1 will be trained: other settings (now patience: 1); "
+            "planted/no_alignment/seed-1 will be trained: other settings (now training.patience: 1); "
             "the old run is kept until the new one is finished"
         )
         assert plan(folder)[0] == "planted/no_alignment/seed-1 will be trained: not there"
-        assert planned(folder) == {"train": 2, **ANALYSES}
+        assert planned(folder) == {"train": 2, **OF_A_GRID}
         assert (run.with_name(".seed-1.replaced") / "metrics.json").read_bytes() == metrics
     assert len(plan(folder)) == 1, "with its settings back, the old run is the run again"
     assert (run / "metrics.json").read_bytes() == metrics
@@ -275,7 +272,6 @@ def test_another_content_of_the_feature_file_and_a_damaged_file_outdate_a_run(tm
     assert outdated(config, folder) == f"other content in {features}"
     (folder / "history.csv").write_text("")
     assert "history.csv: got SHA-256" in outdated(config, folder)
->>>>>>> robust-runs
 
 
 @pytest.mark.slow
