@@ -61,10 +61,10 @@ def step_rows(config: RunConfig, steps: int) -> list[dict]:
     return [{"step": step, "loss": loss} for step, loss in enumerate(losses[:steps], start=1)]
 
 
-def output_under(arithmetic: str, command: list[str]) -> str:
+def output_under(arithmetic: str, command: list[str], python: str = sys.executable) -> str:
     """What a Python script prints in a process of its own, with one thread, under one arithmetic."""
     environment = os.environ | ARITHMETICS[arithmetic] | {"OMP_NUM_THREADS": "1"}
-    process = subprocess.run([sys.executable, *command], env=environment, capture_output=True, text=True)
+    process = subprocess.run([python, *command], env=environment, capture_output=True, text=True)
     if process.returncode:
         sys.exit(f"{' '.join(command)} under {arithmetic}: {process.stderr[-2000:]}")
     return process.stdout

@@ -42,7 +42,6 @@ INTERVENTIONS: dict[str, tuple[str, ...]] = {
     "key biases frozen": ("key",),
     "Adam eps 1e-6": ("eps",),
     "smooth, key biases frozen, eps 1e-6": ("loss", "activation", "key", "eps"),
-    "smooth, labels copied": ("loss", "activation", "labels"),
     "no dropout": ("dropout",),
 }
 # What is compared with the default arithmetic in the same precision: precision, arithmetic, perturbation of the initial
@@ -146,7 +145,7 @@ def features(seed: int, precision: str) -> FeatureSet:
 def record(seed: int, precision: str, perturbation: float, intervention: str, epochs: int) -> dict[str, np.ndarray]:
     """Train so many epochs: what `mechanism.compared` takes; parameters of each step or epoch."""
     changes = INTERVENTIONS[intervention]
-    config = settings("copied_labels" if "labels" in changes else "paper", seed, precision)
+    config = settings("paper", seed, precision)
     train = features(seed, precision)
     set_seed(seed)
     parts = build.parts(config, train)
@@ -215,7 +214,7 @@ def rows_of(seed: int, precision: str, epochs: int) -> pd.DataFrame:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", nargs="+", type=int, default=[1111, 1112, 1113])
-    parser.add_argument("--epochs", type=int, default=10)
+    parser.add_argument("--epochs", type=int, default=8)
     parser.add_argument("--one", nargs="+", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.one:
@@ -232,8 +231,9 @@ def main() -> None:
             if not file.is_file():
                 rows_of(seed, precision, options.epochs).to_parquet(file, index=False)
             print(file.name, flush=True)
-    frames = [pd.read_parquet(file) for file in sorted(parts.glob("mechanism-*.parquet"))]
-    pd.concat(frames, ignore_index=True).to_parquet(FOLDER / "mechanism.parquet", index=False)
+    rows = pd.concat([pd.read_parquet(file) for file in sorted(parts.glob("mechanism-*.parquet"))], ignore_index=True)
+    epoch = (rows["step"] - 1) * options.epochs // rows["step"].max() + 1
+    rows.assign(epoch=epoch).to_parquet(FOLDER / "mechanism.parquet", index=False)
 
 
 if __name__ == "__main__":
