@@ -5,7 +5,7 @@ python workflow/mechanism.py --seeds 1111 1112 1113
 Trains the first epochs of `paper` on planted data in float32 under the default arithmetic and under AVX2, as it is and
 with each of `INTERVENTIONS`. As a control, trains some of them in float64, from the initial weights and from weights
 that differ by a relative 1e-8 or 1e-12. Each arithmetic has a process of its own with one thread. Writes a row for each
-step to results/records/arithmetic/mechanism.parquet; a seed that is there is not run again.
+step to results/records/arithmetic/mechanism.parquet; what is there is kept and not run again.
 """
 
 import argparse
@@ -14,6 +14,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
+from pathlib import Path
 from typing import Any
 from unittest import mock
 
@@ -40,6 +41,7 @@ INTERVENTIONS: dict[str, tuple[str, ...]] = {
     "smooth activation": ("activation",),
     BOTH: ("loss", "activation"),
     "key biases frozen": ("key",),
+    "smooth, key biases frozen": ("loss", "activation", "key"),
     "Adam eps 1e-6": ("eps",),
     "smooth, key biases frozen, eps 1e-6": ("loss", "activation", "key", "eps"),
     "no dropout": ("dropout",),
@@ -192,28 +194,47 @@ def padded(rows: list[np.ndarray]) -> np.ndarray:
     return whole
 
 
-def rows_of(seed: int, precision: str, epochs: int) -> pd.DataFrame:
-    """All comparisons of one seed in one precision."""
-    comparisons = {key: names for key, names in COMPARISONS.items() if key[0] == precision}
-    everything = max(comparisons.values(), key=len)
-    frames = []
+def part(seed: int, precision: str, perturbation: float, intervention: str) -> Path:
+    """The file of one comparison's rows."""
+    return FOLDER / "parts" / f"mechanism-{precision}-{perturbation}-{intervention}-{seed}.parquet"
+
+
+def compare(seed: int, precision: str, epochs: int) -> None:
+    """All comparisons of one seed in one precision that are not there yet; each one's rows as a file."""
+    comparisons = {
+        (arithmetic, perturbation): [n for n in names if not part(seed, precision, perturbation, n).is_file()]
+        for (of_precision, arithmetic, perturbation), names in COMPARISONS.items()
+        if of_precision == precision
+    }
+    reference = list(dict.fromkeys(name for names in comparisons.values() for name in names))
     with tempfile.TemporaryDirectory() as folder:
-        for (_, arithmetic, perturbation), names in {(precision, "default", 0.0): everything, **comparisons}.items():
-            prefix = f"{folder}/{arithmetic} {perturbation}"
-            one = ["--one", str(seed), precision, str(perturbation), prefix, *names]
-            output_under(arithmetic, [__file__, "--epochs", str(epochs), *one])
-        for (_, arithmetic, perturbation), names in comparisons.items():
+        for (arithmetic, perturbation), names in {("default", 0.0): reference, **comparisons}.items():
+            if names:
+                one = ["--one", str(seed), precision, str(perturbation), f"{folder}/{arithmetic} {perturbation}"]
+                output_under(arithmetic, [__file__, "--epochs", str(epochs), *one, *names])
+        for (arithmetic, perturbation), names in comparisons.items():
             for name in names:
                 files = (f"{folder}/{run} {name}.npz" for run in (f"{arithmetic} {perturbation}", "default 0.0"))
                 rows = compared(*map(np.load, files), tuple(GROUPS))
+                epoch = (rows["step"] - 1) * epochs // len(rows) + 1
                 keys = {"precision": precision, "perturbation": perturbation, "intervention": name, "seed": seed}
-                frames.append(rows.assign(**keys))
-    return pd.concat(frames, ignore_index=True)
+                rows.assign(epoch=epoch, **keys).to_parquet(part(seed, precision, perturbation, name), index=False)
+                print(part(seed, precision, perturbation, name).name, flush=True)
+
+
+def collect() -> None:
+    """All finished comparisons as one file."""
+    frames = [pd.read_parquet(file) for file in (FOLDER / "parts").glob("mechanism-*.parquet")]
+    rows = pd.concat(frames, ignore_index=True)
+    rows["intervention"] = pd.Categorical(rows["intervention"], list(INTERVENTIONS))
+    rows = rows.sort_values(["precision", "perturbation", "intervention", "seed", "step"], ignore_index=True)
+    rows.astype({"intervention": str}).to_parquet(FOLDER / "mechanism.parquet", index=False)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", nargs="+", type=int, default=[1111, 1112, 1113])
+    parser.add_argument("--precisions", nargs="+", default=["float32", "float64"])
     parser.add_argument("--epochs", type=int, default=8)
     parser.add_argument("--one", nargs="+", help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -223,17 +244,11 @@ def main() -> None:
             found = record(int(seed), precision, float(perturbation), name, options.epochs)
             np.savez(f"{prefix} {name}.npz", **found)
         return
-    parts = FOLDER / "parts"
-    parts.mkdir(parents=True, exist_ok=True)
+    (FOLDER / "parts").mkdir(parents=True, exist_ok=True)
     for seed in options.seeds:
-        for precision in ("float32", "float64"):
-            file = parts / f"mechanism-{precision}-{seed}.parquet"
-            if not file.is_file():
-                rows_of(seed, precision, options.epochs).to_parquet(file, index=False)
-            print(file.name, flush=True)
-    rows = pd.concat([pd.read_parquet(file) for file in sorted(parts.glob("mechanism-*.parquet"))], ignore_index=True)
-    epoch = (rows["step"] - 1) * options.epochs // rows["step"].max() + 1
-    rows.assign(epoch=epoch).to_parquet(FOLDER / "mechanism.parquet", index=False)
+        for precision in options.precisions:
+            compare(seed, precision, options.epochs)
+    collect()
 
 
 if __name__ == "__main__":

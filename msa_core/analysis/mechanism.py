@@ -51,7 +51,7 @@ def _weights(rows: pd.DataFrame) -> pd.DataFrame:
     return rows.filter(regex="^weights_").drop(columns="weights_key_biases")
 
 
-def interventions(rows: pd.DataFrame, threshold: float = 1e-4, saturated: float = 1e-3) -> pd.DataFrame:
+def interventions(rows: pd.DataFrame, threshold: float = 1e-4, saturated: float = 1e-2) -> pd.DataFrame:
     """When two runs part under each intervention, how far they come, and how fast their distance grows.
 
     Args:
@@ -85,7 +85,7 @@ def interventions(rows: pd.DataFrame, threshold: float = 1e-4, saturated: float 
     return pd.DataFrame(table).replace(np.inf, np.nan)
 
 
-def growth(rows: pd.DataFrame, saturated: float = 1e-3) -> float:
+def growth(rows: pd.DataFrame, saturated: float = 1e-2) -> float:
     """The factor by which the `distance` of one comparison's weights grows an epoch; see `interventions`."""
     ends = rows.groupby("epoch")["step"].idxmax()
     at_ends = pd.Series(distance(rows.loc[ends]).to_numpy(), index=ends.index)
@@ -95,45 +95,37 @@ def growth(rows: pd.DataFrame, saturated: float = 1e-3) -> float:
     return float(np.exp(np.polyfit(fitted.index, np.log(fitted), 1)[0]))
 
 
-def largest_jumps(rows: pd.DataFrame, threshold: float = 1e-4) -> pd.DataFrame:
-    """Each seed's largest jump of the weights' `distance` in one step, before or when the losses part.
+def first_crossings(rows: pd.DataFrame, threshold: float = 1e-4) -> pd.DataFrame:
+    """What each seed's runs do before a sign differs between them, at that step, and until their losses part.
 
     Args:
         rows: of one comparison, with weights at every step; see `interventions`.
-        threshold: steps up to the first whose losses differ by more, relative, are looked at.
+        threshold: see `interventions`.
 
     Returns:
-        A row per seed: seed, parting, step, before, after (the distance), group (of the largest growth), factor (of
-        that group), signs (what differs at that step: numbers by kind), first_sign (the first step at which any
-        differs), first_kind.
+        A row per seed: seed; step, the first at which a sign differs (NaN: never), and signs, which ones; start,
+        before, after: the weights' `distance` after the first step, and before and after that step; group, of the
+        weights that jump most at that step, and its factor; parting, the step, and at_parting, the distance there.
     """
     table = []
     for seed, group in rows.groupby("seed"):
         of_seed = group.set_index("step").sort_index()
-        parted = of_seed.index[of_seed["difference"] > threshold]
-        parting = parted[0] if len(parted) else of_seed.index[-1]
-        before_parting = of_seed.loc[:parting]
-        gaps = distance(before_parting)
-        step = int((gaps / gaps.shift()).idxmax())
-        weights = _weights(before_parting)
-        factors = weights.loc[step] / weights.loc[step - 1]
-        signs = before_parting.filter(like="signs_")
-        first = signs.index[(signs > 0).any(axis="columns")]
-        table.append(
-            {
-                "seed": seed,
-                "parting": parting,
-                "step": step,
-                "before": gaps.loc[step - 1],
-                "after": gaps.loc[step],
-                "group": factors.idxmax().removeprefix("weights_"),
-                "factor": factors.max(),
-                "signs": _kinds(signs.loc[step]),
-                "first_sign": first[0] if len(first) else np.nan,
-                "first_kind": _kinds(signs.loc[first[0]]) if len(first) else "",
-            }
-        )
-    return pd.DataFrame(table)
+        gaps, signs, weights = distance(of_seed), of_seed.filter(regex="^signs_"), _weights(of_seed)
+        parting = _first(of_seed["difference"] > threshold)
+        row = {"seed": seed, "start": gaps.iloc[0], "parting": parting, "at_parting": gaps.get(parting, np.nan)}
+        step = _first((signs > 0).any(axis="columns"))
+        if step > 1:
+            factors = (weights.loc[step] / weights.loc[step - 1]).rename(lambda name: name.removeprefix("weights_"))
+            row |= {"step": step, "signs": _kinds(signs.loc[step]), "before": gaps[step - 1], "after": gaps[step]}
+            row |= {"group": factors.idxmax(), "factor": factors.max()}
+        table.append(row)
+    columns = ["seed", "start", "step", "signs", "before", "after", "group", "factor", "parting", "at_parting"]
+    return pd.DataFrame(table, columns=columns)
+
+
+def _first(steps: pd.Series) -> float:
+    """The first step at which something is so; NaN: never."""
+    return steps.index[steps][0] if steps.any() else np.nan
 
 
 def _kinds(signs: pd.Series) -> str:
@@ -165,3 +157,32 @@ def interventions_markdown(table: pd.DataFrame) -> str:
         }
     )
     return shown.to_markdown(index=False, disable_numparse=True) + "\n"
+
+
+def finding(table: pd.DataFrame, crossings: pd.DataFrame) -> str:
+    """What the tables say, in sentences.
+
+    Args:
+        table: as `interventions` gives it.
+        crossings: as `first_crossings` gives it, of the float32 runs without intervention.
+    """
+    as_is = (table["intervention"] == "none") & (table["precision"] == "float32")
+    none = table[as_is].iloc[0]
+    others = table[(table["precision"] == "float32") & ~as_is].sort_values("difference", ascending=False)
+    listed = "; ".join(f"{row.intervention}: {row.difference:.1e}" for row in others.itertuples())
+    control = "; ".join(
+        f"from {row.perturbation:.0e} with intervention '{row.intervention}', {row.growth:.1f}"
+        for row in table[table["perturbation"] > 0].itertuples()
+    )
+    crossed = crossings.dropna(subset="step")
+    first = ", ".join(f"step {row.step:.0f} ({row.signs}; {row.group} jump most)" for row in crossed.itertuples())
+    sentences = [
+        f"The losses of the two float32 runs part at step {none.parting:.0f} (median of {none.n_seeds} seeds).",
+        f"Before any sign differs, the weights' distance grows from {crossed['start'].median():.0e} to "
+        f"{crossed['before'].median():.0e}: this growth needs no kink.",
+        f"The first sign that differs: {first}. From there to the step of parting the distance grows to "
+        f"{crossed['at_parting'].median():.0e}.",
+        f"Relative difference of the losses in epoch {none.epochs}: {none.difference:.1e} as the runs are; {listed}.",
+        f"Growth factor an epoch of the float64 controls: {control}." if control else "",
+    ]
+    return " ".join(filter(None, sentences))

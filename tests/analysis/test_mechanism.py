@@ -68,10 +68,33 @@ def test_interventions_find_the_step_and_the_factor():
 
 
 def test_growth_leaves_out_what_is_saturated_and_needs_three_epochs():
-    rows = comparison(1, 10, epochs=6)
-    flat = rows.assign(weights_audio=rows["weights_audio"].clip(upper=2e-3), weights_text=rows["weights_audio"])
-    assert mechanism.growth(flat) == pytest.approx(10)
-    assert np.isnan(mechanism.growth(comparison(1, 10, start=1e-5)))
+    rows = comparison(1, 10, epochs=8)
+    saturated = rows.assign(**{name: rows[name].clip(upper=0.02) for name in ("weights_audio", "weights_text")})
+    assert mechanism.growth(saturated) == pytest.approx(10)
+    assert np.isnan(mechanism.growth(comparison(1, 10, start=1e-4)))
+
+
+def test_first_crossings_by_hand():
+    """Step 3: one activation of the heads crosses zero, and the audio weights jump by a factor of 50."""
+    rows = pd.DataFrame(
+        {
+            "seed": 1,
+            "step": [1, 2, 3, 4],
+            "difference": [0, 1e-7, 1e-6, 1e-3],
+            "signs_head_activations": [0, 0, 1, 4],
+            "signs_errors": [0, 0, 0, 2],
+            "weights_key_biases": [1.0, 1.0, 90.0, 1.0],
+            "weights_audio": [1e-8, 1e-7, 5e-6, 1e-4],
+            "weights_text": [1e-8, 1e-7, 1e-7, 1e-4],
+        }
+    )
+    (row,) = mechanism.first_crossings(rows).itertuples()
+    assert (row.step, row.signs, row.group, row.parting) == (3, "1 head activations", "audio", 4)
+    assert row.factor == pytest.approx(50)
+    expected = [1e-8, 1e-7, np.sqrt((25e-12 + 1e-14) / 2), 1e-4]
+    np.testing.assert_allclose([row.start, row.before, row.after, row.at_parting], expected)
+    (row,) = mechanism.first_crossings(rows.iloc[:2]).itertuples()
+    assert np.isnan(row.step) and np.isnan(row.parting)
 
 
 def test_smooth_loss_is_smooth_and_leaves_the_product_as_it_was(script):
