@@ -67,6 +67,22 @@ def test_interventions_find_the_step_and_the_factor():
     assert (smooth.growth_low, smooth.growth, smooth.growth_high) == pytest.approx((2, 2, 2))
 
 
+def test_the_finding_is_made_of_the_tables_numbers():
+    rows = comparison(1, 10).assign(signs_errors=[0, 0, 2, 0, 0, 0, 0, 0])
+    for name in ("weights_audio", "weights_text"):  # at every step
+        rows[name] = rows["difference"]
+    control = comparison(1, 3, precision="float64", perturbation=1e-8)
+    table = mechanism.interventions(pd.concat([rows, control], ignore_index=True), threshold=5e-5)
+    text = mechanism.finding(table, mechanism.first_crossings(rows, threshold=5e-5))
+    assert "part at step 7 (median of 1 seeds)" in text
+    assert "grows from 1e-07 to 1e-07" in text
+    assert "step 3 (2 errors; audio jump most)" in text
+    assert "in epoch 4: 1.0e-04 as the runs are" in text
+    assert "from 1e-08 with intervention 'none', 3.0" in text
+    markdown = mechanism.interventions_markdown(table)
+    assert "| 7 [7, 7] " in markdown and "| perturbation of 1e-08 |" in markdown
+
+
 def test_growth_leaves_out_what_is_saturated_and_needs_three_epochs():
     rows = comparison(1, 10, epochs=8)
     saturated = rows.assign(**{name: rows[name].clip(upper=0.02) for name in ("weights_audio", "weights_text")})

@@ -34,13 +34,13 @@ def step_differences(differences: pd.DataFrame) -> Figure:
     return figure
 
 
-def interventions(rows: pd.DataFrame, window: int = 19, floor: float = 1e-13) -> Figure:
+def interventions(rows: pd.DataFrame, window: int = 19) -> Figure:
     """How far two runs are apart, step by step; a panel a kind of difference, a line an intervention.
 
     Args:
         rows: as `mechanism.compared` gives them, with precision, perturbation, intervention and seed.
-        window: each point is the median over seeds and over so many steps around it.
-        floor: what is drawn for less, in relative difference.
+        window: each point is the median over seeds, and over so many steps around it. A difference of exactly 0 is
+            left out.
     """
     panel_keys = list(dict.fromkeys(zip(rows["precision"], rows["perturbation"], strict=True)))
     names = list(dict.fromkeys(rows["intervention"]))
@@ -49,11 +49,11 @@ def interventions(rows: pd.DataFrame, window: int = 19, floor: float = 1e-13) ->
         shown = rows[(rows["precision"] == precision) & (rows["perturbation"] == perturbation)]
         for name, line in shown.groupby("intervention", sort=False):
             number = names.index(name)
-            by_step = line.pivot_table(index="step", columns="seed", values="difference")
+            by_step = line.pivot(index="step", columns="seed", values="difference").replace(0, np.nan)
             smooth = by_step.rolling(window, center=True, min_periods=1).median().median(axis="columns")
             axis.semilogy(
                 smooth.index,
-                smooth.clip(lower=floor),
+                smooth,
                 color=LINE_COLOURS[number % len(LINE_COLOURS)],
                 linestyle=LINE_STYLES[number % len(LINE_STYLES)],
                 linewidth=1.3,
