@@ -32,17 +32,21 @@ PARTS = FOLDER / "parts"
 
 @torch.no_grad()
 def write_features(features: Path, encoder: TextEncoder, file: Path) -> None:
-    """What MMSA reads: the same data and, as its "text", the states of each token (N, T, D), zeros behind the end."""
+    """What MMSA reads: the same data and, as its "text", the states of each token (N, T, D).
+
+    Zeros stand before the first token, not behind the last: MMSA's LSTM is read at the last place.
+    """
     for_mmsa(features, file)
     content = pickle.loads(file.read_bytes())
     for split in content.values():
         tokens = torch.from_numpy(split["text_bert"]).long()
-        mask = tokens[:, 1]
-        states = [
-            encoder.states(ids, present.sum(dim=1)) * present[..., None]
-            for ids, present in zip(tokens[:, 0].split(64), mask.split(64), strict=True)
-        ]
-        split["text"] = torch.cat(states).numpy()
+        lengths = tokens[:, 1].sum(dim=1)
+        text = torch.zeros(*tokens[:, 0].shape, encoder.width)
+        for rows in torch.arange(len(text)).split(64):
+            states = encoder.states(tokens[rows, 0], lengths[rows])
+            for row, of_row, length in zip(rows, states, lengths[rows], strict=True):
+                text[row, -length:] = of_row[:length]
+        split["text"] = text.numpy()
     file.write_bytes(pickle.dumps(content))
 
 
