@@ -178,7 +178,7 @@ def main() -> None:
         if options.mmsa_python:
             for_mmsa(options.features, Path(folder) / "features.pkl")
             encoder = load_text_encoder("minilm")
-            script = str(Path(__file__).with_name("mmsa_self_mm.py"))
+            script = str(Path(__file__).with_name("mmsa_training.py"))
             mmsa = [options.mmsa_python, script, f"{folder}/features.pkl", encoder.transformer.name_or_path]
             mmsa += ["--text-width", str(encoder.width)]
         absent = "" if mmsa else " MMSA was not measured: no --mmsa-python was given."

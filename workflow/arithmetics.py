@@ -61,19 +61,24 @@ def step_rows(config: RunConfig, steps: int) -> list[dict]:
     return [{"step": step, "loss": loss} for step, loss in enumerate(losses[:steps], start=1)]
 
 
+def output_under(arithmetic: str, command: list[str], python: str = sys.executable) -> str:
+    """What a Python script prints in a process of its own, with one thread, under one arithmetic."""
+    environment = os.environ | ARITHMETICS[arithmetic] | {"OMP_NUM_THREADS": "1"}
+    process = subprocess.run([python, *command], env=environment, capture_output=True, text=True)
+    if process.returncode:
+        sys.exit(f"{' '.join(command)} under {arithmetic}: {process.stderr[-2000:]}")
+    return process.stdout
+
+
 def in_a_process(arithmetic: str, variant: str, seed: int, precision: str, steps: int) -> None:
     """One run (or its first steps) in a process of its own; its rows as a file."""
     name = f"{'steps' if steps else 'runs'}-{precision}-{variant}-{seed}-{arithmetic.replace(', ', '-')}"
     file = FOLDER / "parts" / f"{name}.json"
     if file.is_file():
         return
-    command = [sys.executable, __file__, "--one", variant, str(seed), precision, "--steps", str(steps)]
-    environment = os.environ | ARITHMETICS[arithmetic] | {"OMP_NUM_THREADS": "1"}
-    process = subprocess.run(command, env=environment, capture_output=True, text=True)
-    if process.returncode:
-        sys.exit(f"{name}: {process.stderr[-2000:]}")
+    command = [__file__, "--one", variant, str(seed), precision, "--steps", str(steps)]
     names = {"variant": variant, "seed": seed, "precision": precision, "arithmetic": arithmetic}
-    rows = [names | row for row in json.loads(process.stdout.splitlines()[-1])]
+    rows = [names | row for row in json.loads(output_under(arithmetic, command).splitlines()[-1])]
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(json.dumps(rows))
     print(name, rows[-1], flush=True)

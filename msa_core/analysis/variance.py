@@ -81,6 +81,58 @@ def variance_markdown(table: pd.DataFrame) -> str:
     return shown.to_markdown(index=False, disable_numparse=True) + "\n"
 
 
+def differences_within_seeds(runs: pd.DataFrame) -> pd.DataFrame:
+    """How much the arithmetic moves test MAE within a seed, against the spread over seeds.
+
+    Args:
+        runs: model, seed, arithmetic, test_mae, epoch_limit (0: none). Seeds that lack an arithmetic are left out.
+
+    Returns:
+        A row per model and limit: model, epoch_limit, n_seeds, n_arithmetics, mean (test MAE), largest (difference
+        within a seed), sd_rounding (within a seed: root of the mean variance), sd_seeds (over seeds in one arithmetic,
+        as papers report it: root of the mean variance).
+    """
+    rows = []
+    for (model, limit), group in runs.groupby(["model", "epoch_limit"]):
+        table = group.pivot(index="seed", columns="arithmetic", values="test_mae").dropna()
+        spread = table.max(axis="columns") - table.min(axis="columns")
+        rows.append(
+            {
+                "model": model,
+                "epoch_limit": limit,
+                "n_seeds": len(table),
+                "n_arithmetics": table.shape[1],
+                "mean": table.to_numpy().mean(),
+                "largest": spread.max(),
+                "sd_rounding": np.sqrt(table.var(axis="columns", ddof=1).mean()),
+                "sd_seeds": np.sqrt(table.var(axis="index", ddof=1).mean()),
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def differences_markdown(table: pd.DataFrame) -> str:
+    """`differences_within_seeds` for reading."""
+    shown = pd.DataFrame(
+        {
+            "Model": table["model"],
+            "Epochs": ["until it stops" if not limit else f"{limit} (fixed)" for limit in table["epoch_limit"]],
+            "Seeds": table["n_seeds"],
+            "Arithmetics": table["n_arithmetics"],
+        }
+        | {
+            title: table[name].map("{:.4f}".format)
+            for title, name in (
+                ("Test MAE", "mean"),
+                ("Largest difference within a seed", "largest"),
+                ("SD within a seed", "sd_rounding"),
+                ("SD over seeds", "sd_seeds"),
+            )
+        }
+    )
+    return shown.to_markdown(index=False, disable_numparse=True) + "\n"
+
+
 def step_differences(steps: pd.DataFrame, reference: str = "default") -> pd.DataFrame:
     """How far each arithmetic's loss is from the reference's, step by step, relative to the latter.
 

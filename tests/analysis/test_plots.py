@@ -279,3 +279,16 @@ def test_mae_by_arithmetic_shows_each_seed_under_each():
     drawn = [collection.get_offsets()[:, 1].tolist() for collection in axis.collections[1:]]
     assert drawn == [[0.5, 0.7], [0.6, 0.55]]
     assert [label.get_text() for label in axis.get_xticklabels()] == ["1", "2"]
+
+
+def test_interventions_are_a_line_each_and_the_median_over_seeds():
+    keys = {"precision": "float32", "perturbation": 0.0, "intervention": "none"}
+    rows = [keys | {"seed": seed, "step": 1, "difference": d} for seed, d in [(1, 0.0), (2, 1e-6), (3, 3e-6)]]
+    rows += [keys | {"seed": 1, "step": 1, "difference": 1e-8, "intervention": "smooth loss"}]
+    rows += [keys | {"seed": 1, "step": 1, "difference": 1e-9, "precision": "float64", "perturbation": 1e-8}]
+    left, right = plots.interventions(pd.DataFrame(rows)).axes
+    np.testing.assert_allclose([line.get_ydata()[0] for line in left.lines], [2e-6, 1e-8])
+    assert [line.get_label() for line in left.lines] == ["none", "smooth loss"]
+    assert len({(line.get_color(), line.get_linestyle()) for line in left.lines}) == 2
+    assert (left.get_title(), right.get_title()) == ("float32, two arithmetics", "float64, weights perturbed by 1e-08")
+    assert left.get_yscale() == "log"

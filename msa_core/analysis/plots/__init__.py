@@ -1,6 +1,6 @@
 """One function per figure: frames in, `matplotlib.figure.Figure` out, no file access but the style sheet."""
 
-from msa_core.analysis.plots.arithmetic import mae_by_arithmetic, step_differences
+from msa_core.analysis.plots.arithmetic import interventions, mae_by_arithmetic, step_differences
 from msa_core.analysis.plots.data import label_histograms, unimodal_against_multimodal
 from msa_core.analysis.plots.encodings import alignment_distances, covariances, r2_dots, spectra
 from msa_core.analysis.plots.labels import (
@@ -20,6 +20,7 @@ __all__ = [
     "covariances",
     "empty",
     "forest",
+    "interventions",
     "label_agreement",
     "label_distributions",
     "label_histograms",

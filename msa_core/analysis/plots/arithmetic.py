@@ -8,6 +8,8 @@ from matplotlib.figure import Figure
 from msa_core.analysis.plots.style import WIDTH, legend_below, panels
 
 MARKERS = "osD^"
+LINE_COLOURS = ("#000000", "#E69F00", "#56B4E9", "#009E73", "#D55E00", "#0072B2", "#CC79A7", "#808080")  # Okabe and Ito
+LINE_STYLES = ("-", "--", "-", "-.", ":", "--", "-.", ":")
 
 
 def step_differences(differences: pd.DataFrame) -> Figure:
@@ -29,6 +31,38 @@ def step_differences(differences: pd.DataFrame) -> Figure:
         axis.set(title=precision, xlabel="training step")
     axes[0].set_ylabel("relative difference of the training loss")
     legend_below(figure, axes[0])
+    return figure
+
+
+def interventions(rows: pd.DataFrame, window: int = 19) -> Figure:
+    """How far two runs are apart, step by step; a panel a kind of difference, a line an intervention.
+
+    Args:
+        rows: as `mechanism.compared` gives them, with precision, perturbation, intervention and seed.
+        window: each point is the median over seeds, and over so many steps around it. A difference of exactly 0 is
+            left out.
+    """
+    panel_keys = list(dict.fromkeys(zip(rows["precision"], rows["perturbation"], strict=True)))
+    names = list(dict.fromkeys(rows["intervention"]))
+    figure, axes = panels(len(panel_keys), height=4.2, sharey=True)
+    for axis, (precision, perturbation) in zip(axes, panel_keys, strict=True):
+        shown = rows[(rows["precision"] == precision) & (rows["perturbation"] == perturbation)]
+        for name, line in shown.groupby("intervention", sort=False):
+            number = names.index(name)
+            by_step = line.pivot(index="step", columns="seed", values="difference").replace(0, np.nan)
+            smooth = by_step.rolling(window, center=True, min_periods=1).median().median(axis="columns")
+            axis.semilogy(
+                smooth.index,
+                smooth,
+                color=LINE_COLOURS[number % len(LINE_COLOURS)],
+                linestyle=LINE_STYLES[number % len(LINE_STYLES)],
+                linewidth=1.3,
+                label=name,
+            )
+        between = f"weights perturbed by {perturbation:.0e}" if perturbation else "two arithmetics"
+        axis.set(title=f"{precision}, {between}", xlabel="training step")
+    axes[0].set_ylabel("relative difference of the training loss")
+    legend_below(figure, *axes, columns=4)
     return figure
 
 

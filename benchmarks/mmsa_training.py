@@ -1,13 +1,16 @@
-"""Train thuiar/MMSA's Self-MM as it is; runs in MMSA's own environment and is called by `training.py`.
+"""Train a model of thuiar/MMSA as it is; runs in MMSA's own environment, called by `training.py` and by
+`workflow/mmsa_arithmetics.py`.
 
 Only MMSA's public parts are called: its configuration, loader, model and trainer. Around the trainer's two halves of
 an epoch stand two clocks, so that its training time is told from its validation time.
 
-Prints one line of JSON: seconds of each training epoch, batches an epoch, test MAE (with the weights that MMSA itself
-chose; null if stopped early).
+Prints one line of JSON: seconds of each training epoch, batches an epoch, best epoch, test MAE (with the weights of
+that epoch, which MMSA itself chose), MMSA's version.
 """
 
 import argparse
+import contextlib
+import importlib.metadata
 import json
 import logging
 import tempfile
@@ -18,16 +21,19 @@ import torch
 
 
 class Enough(Exception):
-    """Raised in MMSA's loop after the wanted number of epochs."""
+    """Raised in MMSA's loop after the requested number of epochs."""
 
 
 class Clocked:
-    """A loader that notes when a pass over it starts."""
+    """A loader that notes when a pass over it starts, and allows so many of them (0: any number)."""
 
-    def __init__(self, loader):
-        self.loader, self.started = loader, 0.0
+    def __init__(self, loader, passes):
+        self.loader, self.passes, self.started, self.number = loader, passes, 0.0, 0
 
     def __iter__(self):
+        if self.number == self.passes and self.passes:
+            raise Enough
+        self.number += 1
         self.started = time.perf_counter()
         return iter(self.loader)
 
@@ -40,6 +46,7 @@ def main():
     parser.add_argument("features", type=Path, help="feature file with all three modalities, in MMSA's layout")
     parser.add_argument("text_encoder", help="folder of a BERT")
     parser.add_argument("--text-width", type=int, required=True, help="of its last hidden state")
+    parser.add_argument("--model", default="self_mm", help="MMSA's name of it (default: self_mm)")
     parser.add_argument("--seed", type=int, default=1111)
     parser.add_argument("--epochs", type=int, default=0, help="stop after so many; 0: when MMSA stops by itself")
     parser.add_argument("--threads", type=int, default=2)
@@ -56,45 +63,44 @@ def main():
     from MMSA.utils import setup_seed
 
     logging.getLogger("MMSA").setLevel(logging.WARNING)
-    config = get_config_regression("self_mm", "mosi")
+    config = get_config_regression(arguments.model, "mosi")
     config.update(
         custom_feature=str(arguments.features),
         feature_T="",
         feature_A="",
         feature_V="",
-        pretrained=arguments.text_encoder,
-        text_out=arguments.text_width,
         train_mode="regression",
         device=torch.device("cpu"),
         cur_seed=1,
     )
+    if config.get("use_bert"):
+        config.update(pretrained=arguments.text_encoder, text_out=arguments.text_width)
     with tempfile.TemporaryDirectory() as folder:
-        config.update(model_save_path=Path(folder) / "self_mm.pth")
+        config.update(model_save_path=Path(folder) / "model.pth")
         setup_seed(arguments.seed)
         loaders = MMDataLoader(config, 0)
         model = AMIO(config)
         trainer = ATIO().getTrain(config)
-        loaders["train"] = Clocked(loaders["train"])
-        seconds = []
-        validate = trainer.do_test
+        loaders["train"] = Clocked(loaders["train"], arguments.epochs)
+        seconds, saved = [], []
+        validate, save = trainer.do_test, torch.save
 
         def clocked_validate(*positional, mode="VAL", **named):
             if mode == "VAL":
                 seconds.append(time.perf_counter() - loaders["train"].started)
-                if len(seconds) == arguments.epochs:
-                    raise Enough
             return validate(*positional, mode=mode, **named)
 
-        trainer.do_test = clocked_validate
-        mae = None
-        try:
+        def noted_save(*positional):  # MMSA saves each epoch that is better than all before, once it is validated
+            saved.append(len(seconds))
+            save(*positional)
+
+        trainer.do_test, torch.save = clocked_validate, noted_save
+        with contextlib.suppress(Enough):
             trainer.do_train(model, loaders)
-        except Enough:
-            pass
-        else:
-            model.load_state_dict(torch.load(config["model_save_path"]))
-            mae = float(trainer.do_test(model, loaders["test"], mode="TEST")["MAE"])
-    print(json.dumps({"seconds": seconds, "batches": len(loaders["train"]), "mae": mae}))
+        model.load_state_dict(torch.load(config["model_save_path"]))
+        mae = float(trainer.do_test(model, loaders["test"], mode="TEST")["MAE"])
+    found = {"seconds": seconds, "batches": len(loaders["train"]), "best_epoch": saved[-1], "mae": mae}
+    print(json.dumps(found | {"version": importlib.metadata.version("MMSA")}))
 
 
 if __name__ == "__main__":
