@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
-from msa_core.files import put
+from msa_core.disk import put
 
 DIGEST_SIZE = hashlib.sha256().digest_size  # bytes
 

@@ -18,7 +18,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from msa_core.config import RunConfig
-from msa_core.files import put
+from msa_core.disk import put
 
 FORMAT = 2  # of a run's folder; 1: no SHA256SUMS, and no "format" in provenance.json
 CHECKSUMS = "SHA256SUMS"

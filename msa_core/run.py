@@ -18,7 +18,7 @@ from tqdm.auto import tqdm
 from msa_core import build, provenance, records
 from msa_core.config import RunConfig
 from msa_core.data import FeatureSet
-from msa_core.files import put, refusals_explained
+from msa_core.disk import put, refusals_explained
 from msa_core.interfaces import Model
 from msa_core.progress import DamagedState
 from msa_core.records import Run

@@ -13,7 +13,7 @@ from matplotlib.image import imread
 from tqdm.auto import tqdm
 
 from msa_core import paths
-from msa_core.files import put
+from msa_core.disk import put
 
 # Of a column's largest value. float64 runs of two processors agree to 1e-9 over a whole run; what is computed from
 # them (ratios, quantiles, probes) loses some digits more. Far below the digits that a table for reading shows.

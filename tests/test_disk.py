@@ -4,7 +4,7 @@ import errno
 
 import pytest
 
-from msa_core.files import put, refusals_explained
+from msa_core.disk import put, refusals_explained
 
 
 def test_a_file_and_a_folder_are_put_in_their_place(tmp_path):
