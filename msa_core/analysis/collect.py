@@ -151,10 +151,11 @@ def reason_to_leave_out(read: Callable[[], str | None], expected: RunConfig) -> 
         return f"settings of another version: {problems(error, RunConfig)}"
     except (OSError, TypeError, yaml.YAMLError) as error:
         return f"config.yaml cannot be read: {' '.join(str(error).split())}"
-    here, expected_values = settings.differences(expected), expected.differences(settings)
+    here, there = settings.differences(expected), expected.differences(settings)
     differences = [
-        f"{name} is {here.get(name)!r}, expected {expected_values.get(name)!r}"
-        for name in dict.fromkeys([*expected_values, *here])
+        f"{name} is {here.get(name)!r}, expected {there.get(name)!r}"
+        for name in dict.fromkeys([*there, *here])
+        if {} not in (here.get(name), there.get(name))  # the other side names what is in it
     ]
     return f"other settings: {_shortened(differences)}" if differences else ""
 
