@@ -31,9 +31,9 @@ ARITHMETICS = {
 }
 
 
-def settings(variant: str, seed: int, precision: str) -> RunConfig:
-    """The planted preset in one precision."""
-    return resolve("planted", variant, seed, overrides={"training.precision": precision})
+def settings(variant: str, seed: int, precision: str, dataset: str = "planted") -> RunConfig:
+    """A preset in one precision."""
+    return resolve(dataset, variant, seed, overrides={"training.precision": precision})
 
 
 def run_rows(config: RunConfig) -> list[dict]:
@@ -70,14 +70,15 @@ def output_under(arithmetic: str, command: list[str], python: str = sys.executab
     return process.stdout
 
 
-def in_a_process(arithmetic: str, variant: str, seed: int, precision: str, steps: int) -> None:
+def in_a_process(arithmetic: str, dataset: str, variant: str, seed: int, precision: str, steps: int) -> None:
     """One run (or its first steps) in a process of its own; its rows as a file."""
-    name = f"{'steps' if steps else 'runs'}-{precision}-{variant}-{seed}-{arithmetic.replace(', ', '-')}"
+    ways = arithmetic.replace(", ", "-")
+    name = f"{'steps' if steps else 'runs'}-{dataset}-{precision}-{variant}-{seed}-{ways}"
     file = FOLDER / "parts" / f"{name}.json"
     if file.is_file():
         return
-    command = [__file__, "--one", variant, str(seed), precision, "--steps", str(steps)]
-    names = {"variant": variant, "seed": seed, "precision": precision, "arithmetic": arithmetic}
+    command = [__file__, "--one", dataset, variant, str(seed), precision, "--steps", str(steps)]
+    names = {"dataset": dataset, "variant": variant, "seed": seed, "precision": precision, "arithmetic": arithmetic}
     rows = [names | row for row in json.loads(output_under(arithmetic, command).splitlines()[-1])]
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(json.dumps(rows))
@@ -89,28 +90,29 @@ def collect(what: str) -> None:
     files = sorted((FOLDER / "parts").glob(f"{what}-*.json"))
     rows = [row for file in files for row in json.loads(file.read_text())]
     if rows:
-        order = ["precision", "variant", "seed", "arithmetic"] + (["step"] if what == "steps" else [])
+        order = ["dataset", "precision", "variant", "seed", "arithmetic"] + (["step"] if what == "steps" else [])
         frame = pd.DataFrame(rows).sort_values(order, kind="stable", ignore_index=True)
         frame.to_parquet(FOLDER / f"{what}.parquet", index=False)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--dataset", default="planted", help="of config/datasets")
     parser.add_argument("--variants", nargs="+", default=["paper"])
     parser.add_argument("--seeds", nargs="+", type=int, default=[1111])
     parser.add_argument("--precisions", nargs="+", default=["float32"])
     parser.add_argument("--arithmetics", nargs="+", default=list(ARITHMETICS))
     parser.add_argument("--steps", type=int, default=0, help="0: whole runs")
     parser.add_argument("--processes", type=int, default=2)
-    parser.add_argument("--one", nargs=3, help=argparse.SUPPRESS)
+    parser.add_argument("--one", nargs=4, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.one:
-        variant, seed, precision = options.one
-        config = settings(variant, int(seed), precision)
+        dataset, variant, seed, precision = options.one
+        config = settings(variant, int(seed), precision, dataset)
         print(json.dumps(step_rows(config, options.steps) if options.steps else run_rows(config)))
         return
     jobs = [
-        (arithmetic, variant, seed, precision, options.steps)
+        (arithmetic, options.dataset, variant, seed, precision, options.steps)
         for seed in options.seeds
         for precision in options.precisions
         for variant in options.variants

@@ -13,6 +13,7 @@ from msa_core.analysis.claims_labels import nearer_labels, settled_labels, settl
 from msa_core.analysis.claims_rule import COLUMNS, RULE, SMALLEST_MAE, Claim, corrected, verdict
 from msa_core.analysis.collect import Records
 from msa_core.analysis.comparisons import Interval, compare, seed_interval
+from msa_core.config import resolve
 
 __all__ = [
     "BASELINE",
@@ -24,6 +25,7 @@ __all__ = [
     "verdict",
 ]
 
+LARGEST_ROUNDING = 0.1  # share of the variance over seeds that would not matter: 5% of the standard deviation
 LARGEST_COST = 5  # percent of a training step: the goal of benchmarks/parts.py
 PARTS = {  # of benchmarks/parts.py that the paper has
     "+ label generation": "Label generation",
@@ -51,6 +53,7 @@ class Measurements:
         probes: dataset, variant, seed, modality, factor, r2; None: not measured.
         crossmodal: dataset, variant, seed, source, target, r2; read for data sets without probes; None: not measured.
         costs: as benchmarks/parts.py writes them: text_encoder, part, added_percent, low, high, n; None: not measured.
+        rounding: of float32 runs, as `variance.variance_components` gives it; None: not measured.
     """
 
     metrics: pd.DataFrame
@@ -63,14 +66,17 @@ class Measurements:
     probes: pd.DataFrame | None = None
     crossmodal: pd.DataFrame | None = None
     costs: pd.DataFrame | None = None
+    rounding: pd.DataFrame | None = None
 
 
-def measurements(recorded: Records, costs: pd.DataFrame | None = None) -> Measurements:
+def measurements(
+    recorded: Records, costs: pd.DataFrame | None = None, rounding: pd.DataFrame | None = None
+) -> Measurements:
     """What the claims need, from what was recorded of a grid's runs.
 
     Args:
         recorded: the grid's.
-        costs: see `Measurements`.
+        costs, rounding: see `Measurements`.
     """
     movement = _rows(recorded["label_movement"], "variant == 'paper'")
     second_order = recorded["second_order"]
@@ -86,6 +92,7 @@ def measurements(recorded: Records, costs: pd.DataFrame | None = None) -> Measur
         probes=_rows(recorded["probes"], "trained"),
         crossmodal=_rows(recorded["crossmodal"], "trained"),
         costs=costs,
+        rounding=rounding,
     )
 
 
@@ -135,6 +142,7 @@ def claims_table(measured: Measurements, families: Mapping[str, Collection[str]]
         (4, "No term takes over the loss"): _shares(measured.histories),
         (6, f"The method adds less than {LARGEST_COST}% to a training step"): _costs(measured.costs),
         (7, "One seed is enough"): _seeds(metrics, bounds),
+        (7, "Rounding hardly counts in the spread over seeds"): _rounding(measured.rounding),
         (7, "The alignment's weight hardly matters"): _weights(metrics, bounds, families["weight"]),
     }
     claims = []
@@ -236,6 +244,23 @@ def _seeds(metrics: pd.DataFrame, bounds: dict[str, float]) -> Iterator[Claim]:
             note = f"standard deviation {spread:.4f}; the alignment's gain is {alignment:+.4f}"
             claim = "One seed is enough: seeds move `paper` by less than the smallest gain that matters"
             yield Claim(7, claim, str(title), gain, "test MAE", n_seeds=len(values), note=note)
+
+
+def _rounding(components: pd.DataFrame | None) -> Iterator[Claim]:
+    """The share of rounding in the variance over seeds in one arithmetic, float32."""
+    if components is None:
+        return
+    for row in components.to_dict("records"):
+        share, low, high = (row[name] for name in ("share_rounding", "share_low", "share_high"))
+        gain = Interval(LARGEST_ROUNDING - share, LARGEST_ROUNDING - high, LARGEST_ROUNDING - low)
+        of_variance = f"{LARGEST_ROUNDING:.0%} of the variance of `{row['variant']}` over seeds, in float32"
+        claim = f"Rounding hardly counts: it is less than {of_variance}"
+        note = (
+            f"rounding is {share:.0%} of the variance over seeds; {row['n_arithmetics']} arithmetics; the standard "
+            f"deviation within a seed is {row['sd_rounding']:.4f}"
+        )
+        title = resolve(row["dataset"]).dataset.title
+        yield Claim(7, claim, title, gain, "share of variance", n_seeds=row["n_seeds"], note=note)
 
 
 def _weights(metrics: pd.DataFrame, bounds: dict[str, float], family: Collection[str]) -> Iterator[Claim]:

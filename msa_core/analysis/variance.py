@@ -14,23 +14,24 @@ def variance_components(runs: pd.DataFrame) -> pd.DataFrame:
     follows from the F distribution of the ratio of mean squares (Searle, Casella and McCulloch 1992, section 3.6).
 
     Args:
-        runs: variant, seed, arithmetic, test_mae, error_variance (of the absolute errors of the test samples), samples.
-            Seeds that lack an arithmetic are left out.
+        runs: dataset, variant, seed, arithmetic, test_mae, error_variance (of the absolute errors of the test samples),
+            samples. Seeds that lack an arithmetic are left out.
 
     Returns:
-        A row per variant: n_seeds, n_arithmetics, mean (test MAE), sd_seed, sd_rounding (both 0 or more), rounding_low,
-        rounding_high (95% interval of sd_rounding), sd_test_samples, and share_rounding with share_low and share_high.
+        A row per dataset and variant: n_seeds, n_arithmetics, mean (test MAE), sd_seed, sd_rounding (both 0 or more),
+        rounding_low, rounding_high (95% interval of sd_rounding), sd_test_samples, and share_rounding with share_low
+        and share_high.
 
     Raises:
         ValueError: fewer than two seeds or arithmetics.
     """
     rows = []
-    for variant, group in runs.groupby("variant", sort=False):
+    for (dataset, variant), group in runs.groupby(["dataset", "variant"], sort=False):
         table = group.pivot(index="seed", columns="arithmetic", values="test_mae").dropna()
         seeds, arithmetics = table.shape
         if seeds < 2 or arithmetics < 2:
             raise ValueError(
-                f"variance_components: got {seeds} seeds and {arithmetics} arithmetics of {variant}, "
+                f"variance_components: got {seeds} seeds and {arithmetics} arithmetics of {dataset}/{variant}, "
                 "expected two of each at least; run workflow/arithmetics.py for more"
             )
         between = arithmetics * table.mean(axis="columns").var(ddof=1)
@@ -43,6 +44,7 @@ def variance_components(runs: pd.DataFrame) -> pd.DataFrame:
         low, high = np.sqrt(freedom[1] * within / chi2.ppf([0.975, 0.025], freedom[1]))
         rows.append(
             {
+                "dataset": dataset,
                 "variant": variant,
                 "n_seeds": seeds,
                 "n_arithmetics": arithmetics,
@@ -64,6 +66,7 @@ def variance_markdown(table: pd.DataFrame) -> str:
     """`variance_components` for reading."""
     shown = pd.DataFrame(
         {
+            "Data": table["dataset"],
             "Variant": table["variant"],
             "Seeds": table["n_seeds"],
             "Arithmetics": table["n_arithmetics"],

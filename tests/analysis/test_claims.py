@@ -289,6 +289,26 @@ def test_the_spread_over_seeds_has_its_chi_squared_interval():
     assert weights["verdict"] == "cannot tell"
 
 
+def test_rounding_is_judged_by_its_share_of_the_spread_over_seeds():
+    rounding = pd.DataFrame(
+        {
+            "dataset": ["planted"] * 3,
+            "variant": ["much", "little", "unknown"],
+            "n_seeds": 10,
+            "n_arithmetics": 4,
+            "sd_rounding": 0.0066,
+            "share_rounding": [0.9, 0.01, 0.2],
+            "share_low": [0.26, 0.0, 0.02],
+            "share_high": [1.0, 0.04, 0.7],
+        }
+    )
+    much, little, unknown = about(table({}, rounding=rounding), "Rounding hardly counts", 3)
+    assert (much["verdict"], little["verdict"], unknown["verdict"]) == ("not supported", "supported", "cannot tell")
+    assert [much[name] for name in ("estimate", "low", "high")] == pytest.approx([-0.8, -0.9, -0.16])
+    assert (much["dataset"], much["n_seeds"]) == ("Planted", 10)
+    assert "rounding is 90% of the variance over seeds; 4 arithmetics" in much["note"]
+
+
 def test_claims_about_labels():
     gains = [
         pd.DataFrame({"id": range(50), "modality": modality, "gain": RNG.normal(mean, 0.1, 50), "seed": seed})

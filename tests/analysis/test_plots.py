@@ -269,6 +269,7 @@ def test_step_differences_are_a_line_for_each_arithmetic_and_leave_out_what_is_e
 def test_mae_by_arithmetic_shows_each_seed_under_each():
     runs = pd.DataFrame(
         {
+            "dataset": "planted",
             "variant": "paper",
             "seed": [1, 1, 2, 2],
             "arithmetic": ["default", "AVX2"] * 2,

@@ -17,7 +17,7 @@ from msa_core.analysis.variance import (
 def runs_of(table, variant="paper"):
     """(S, A) test MAE -> rows."""
     rows = [
-        {"variant": variant, "seed": seed, "arithmetic": f"a{column}", "test_mae": value}
+        {"dataset": "planted", "variant": variant, "seed": seed, "arithmetic": f"a{column}", "test_mae": value}
         for seed, row in enumerate(table)
         for column, value in enumerate(row)
     ]
@@ -62,7 +62,7 @@ def test_intervals_cover_the_truth(seed_sd, rounding_sd):
 def test_a_seed_without_every_arithmetic_is_left_out_and_one_seed_is_refused():
     runs = runs_of([[0.0, 2.0], [3.0, 5.0], [9.0, 9.0]]).iloc[:-1]
     assert variance_components(runs)["n_seeds"].item() == 2
-    with pytest.raises(ValueError, match=r"got 1 seeds and 2 arithmetics of paper, expected two of each"):
+    with pytest.raises(ValueError, match=r"got 1 seeds and 2 arithmetics of planted/paper, expected two of each"):
         variance_components(runs_of([[0.0, 2.0]]))
 
 

@@ -67,22 +67,23 @@ def interventions(rows: pd.DataFrame, window: int = 19) -> Figure:
 
 
 def mae_by_arithmetic(runs: pd.DataFrame) -> Figure:
-    """Test MAE of each seed under each arithmetic; a panel a variant.
+    """Test MAE of each seed under each arithmetic; a panel a data set and variant.
 
     Args:
-        runs: variant, seed, arithmetic, test_mae.
+        runs: dataset, variant, seed, arithmetic, test_mae.
     """
-    variants = list(dict.fromkeys(runs["variant"]))
+    panels_shown = list(runs.groupby(["dataset", "variant"], sort=False))
     arithmetics = list(dict.fromkeys(runs["arithmetic"]))
-    figure, axes = plt.subplots(1, len(variants), figsize=(WIDTH, 3.4), sharey=True, squeeze=False)
-    for axis, variant in zip(axes[0], variants, strict=True):
-        table = runs[runs["variant"] == variant].pivot(index="seed", columns="arithmetic", values="test_mae")
+    one_scale = runs["dataset"].nunique() == 1
+    figure, axes = plt.subplots(1, len(panels_shown), figsize=(WIDTH, 3.4), sharey=one_scale, squeeze=False)
+    for axis, ((dataset, variant), of_variant) in zip(axes[0], panels_shown, strict=True):
+        table = of_variant.pivot(index="seed", columns="arithmetic", values="test_mae").reindex(columns=arithmetics)
         places = np.arange(len(table))
         axis.vlines(places, table.min(axis="columns"), table.max(axis="columns"), color="0.8", linewidth=3, zorder=1)
         for number, arithmetic in enumerate(arithmetics):
             axis.scatter(places, table[arithmetic], s=22, marker=MARKERS[number], color=f"C{number}", label=arithmetic)
         axis.set_xticks(places, table.index.astype(str), rotation=90)
-        axis.set(title=variant, xlabel="seed")
+        axis.set(title=f"{dataset}, {variant}", xlabel="seed")
     axes[0, 0].set_ylabel("test MAE (label units)")
     legend_below(figure, axes[0, 0])
     return figure
