@@ -302,7 +302,7 @@ def test_rounding_is_judged_by_its_share_of_the_spread_over_seeds():
             "share_high": [1.0, 0.04, 0.7],
         }
     )
-    much, little, unknown = about(table({}, rounding=rounding), "Rounding hardly counts", 3)
+    much, little, unknown = about(table({"paper": 1}, rounding=rounding), "Rounding hardly counts", 3)
     assert (much["verdict"], little["verdict"], unknown["verdict"]) == ("not supported", "supported", "cannot tell")
     assert [much[name] for name in ("estimate", "low", "high")] == pytest.approx([-0.8, -0.9, -0.16])
     assert (much["dataset"], much["n_seeds"]) == ("Planted", 10)
@@ -524,6 +524,7 @@ def test_the_whole_table_of_what_was_measured():
         (6, "Label generation with the alignment adds less than 5% to a training step", cost, 0, None, None, False),
         (7, "One seed is enough: seeds move `paper` by less than the smallest gain that matters", "test MAE", 0, None,
          5, False),
+        (7, "Rounding hardly counts in the spread over seeds", "", 0, None, None, False),
         (7, "The alignment's weight hardly matters: the best and the worst are nearer than the smallest gain",
          "test MAE", 0, None, 5, False),
         (8, "Another fusion or label generator does better; the method stands a missing label or modality", "", 0, None,
@@ -532,7 +533,7 @@ def test_the_whole_table_of_what_was_measured():
     columns = ["question", "claim", "unit", "smallest", "n_samples", "n_seeds", "in_family"]
     result["in_family"] = result["p_holm"].notna()
     pd.testing.assert_frame_equal(result[columns], pd.DataFrame(expected, columns=columns), check_dtype=False)
-    datasets = {"all": 2, "D": 20, "e": 2, "Planted, text encoder tiny": 3}  # e has no runs here, hence no title
+    datasets = {"all": 3, "D": 20, "e": 2, "Planted, text encoder tiny": 3}  # e has no runs here, hence no title
     assert result["dataset"].value_counts().to_dict() == datasets
     settled_notes = result.loc[result["unit"] == "label units", "note"]
     assert settled_notes.tolist() == ["moved by 0.10; by less in 0 of 5 runs"] * 2  # exactly 1% of H is not less
@@ -553,6 +554,7 @@ def test_without_what_they_need_claims_are_not_measured():
         (4, "No term takes over the loss"),
         (6, "The method adds less than 5% to a training step"),
         (7, "One seed is enough"),
+        (7, "Rounding hardly counts in the spread over seeds"),
         (7, "The alignment's weight hardly matters"),
     ]
     other = {"variant": "other"}
