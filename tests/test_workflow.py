@@ -48,7 +48,9 @@ def execute(folder, *command):
 
 
 def dry_run(folder, *arguments):
-    command = (sys.executable, "-m", "snakemake", "--snakefile", "workflow/Snakefile", "--cores", "2", "--dry-run")
+    own = folder / ".venv" / "bin" / "python"  # the command of a job names it: another one, another command
+    python = own if own.exists() else sys.executable
+    command = (python, "-m", "snakemake", "--snakefile", "workflow/Snakefile", "--cores", "2", "--dry-run")
     return execute(folder, *command, *arguments)
 
 
