@@ -97,11 +97,16 @@ def test_sha256sum_agrees(folder):
     }
 
 
-@pytest.mark.parametrize("name", [*records.READ_FILES, "SHA256SUMS"])
-@pytest.mark.parametrize("damage", ["truncated", "a bit", "emptied", "removed"])
+@pytest.mark.parametrize(
+    ("name", "damage"),
+    [
+        (name, damage)
+        for name in (*records.READ_FILES, "SHA256SUMS")
+        for damage in ("truncated", "a bit", "emptied", "removed")
+        if (name, damage) != ("metrics.json", "removed")  # then there is no finished run
+    ],
+)
 def test_a_damaged_file_is_named(name, damage, folder):
-    if (name, damage) == ("metrics.json", "removed"):
-        pytest.skip("then there is no finished run")
     content = bytearray((folder / name).read_bytes())
     content[len(content) // 2] ^= 1
     damaged = {"truncated": content[:-10], "a bit": content, "emptied": b""}

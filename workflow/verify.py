@@ -20,7 +20,7 @@ os.environ.setdefault("TQDM_DISABLE", "1")  # a line a variant is enough
 from msa_core import paths, run
 from msa_core.analysis import collect
 from msa_core.analysis.summary import KEYS
-from msa_core.config import resolve
+from msa_core.config import grid, resolve
 
 # Of a column's largest value. Between AVX-512 and AVX2, 4e-10 was measured after 20 epochs, against SSE 7e-10. A
 # difference grows by about half in an epoch, so that longer runs need a margin. A change of the code moves numbers by
@@ -41,7 +41,7 @@ def largest_difference(new: pd.DataFrame, recorded: pd.DataFrame) -> float:
 
 def verify(name: str) -> bool:
     """Print a line for each variant and write those that are outdated beside the records; False if there is one."""
-    recorded = collect.records(name)
+    recorded = collect.records(grid(name), name)
     history, rows = recorded["history"], []
     for chosen in recorded.runs.drop_duplicates(["dataset", "variant"])[KEYS].itertuples(index=False):
         config = resolve(chosen.dataset, chosen.variant, chosen.seed)
