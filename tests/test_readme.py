@@ -11,7 +11,7 @@ from msa_core import paths
 README = (paths.ROOT / "README.md").read_text()
 
 
-@pytest.mark.parametrize("name", ["full.md", "efficiency.md"])
+@pytest.mark.parametrize("name", ["full.md", "mosi.md", "efficiency.md"])
 def test_its_tables_are_the_generated_ones(name):
     shown = re.search(rf"<!-- results/tables/{name} -->\n(.*?)<!-- end -->", README, re.DOTALL)
     assert shown is not None

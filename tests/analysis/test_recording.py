@@ -23,7 +23,7 @@ GRID = [
 SMALL = {"dataset.planted": {"num_train": 40, "num_valid": 20, "num_test": 20}, "training.max_epochs": 2}
 
 
-def small(dataset, variant, seed):
+def small(dataset, variant="paper", seed=1111):
     return resolve(dataset, variant, seed, overrides=SMALL)
 
 
@@ -82,7 +82,8 @@ def test_a_second_time_nothing_is_summarised_or_written(runs, tmp_path, monkeypa
 def test_the_same_run_of_another_machine_leaves_the_record_and_another_run_replaces_it(runs, tmp_path):
     recording.record("g", runs, tmp_path / "r")
     before, folder = content(tmp_path / "r"), collect.run_folder(GRID[1], runs)
-    edit_json(folder / "provenance.json", lambda provenance: provenance.update(commit="other", seconds=1.0))
+    edit_json(folder / "provenance.json", lambda provenance: provenance.update(commit="other", seconds=1.0, format=1))
+    (folder / "SHA256SUMS").unlink()  # a folder of format 1, which holds whatever it holds
     history = pd.read_csv(folder / "history.csv")
     history.assign(loss_total=history["loss_total"] * (1 + 1e-9)).to_csv(folder / "history.csv", index=False)
     assert recording.record("g", runs, tmp_path / "r") == 0
