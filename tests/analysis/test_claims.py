@@ -302,7 +302,8 @@ def test_rounding_is_judged_by_its_share_of_the_spread_over_seeds():
             "share_high": [1.0, 0.04, 0.7],
         }
     )
-    much, little, unknown = about(table({"paper": 1}, rounding=rounding), "Rounding hardly counts", 3).to_dict("records")
+    claims_about_it = about(table({"paper": 1}, rounding=rounding), "Rounding hardly counts", 3)
+    much, little, unknown = claims_about_it.to_dict("records")
     assert (much["verdict"], little["verdict"], unknown["verdict"]) == ("not supported", "supported", "cannot tell")
     assert [much[name] for name in ("estimate", "low", "high")] == pytest.approx([-0.8, -0.9, -0.16])
     assert (much["dataset"], much["n_seeds"]) == ("Planted", 10)
