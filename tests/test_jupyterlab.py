@@ -65,7 +65,7 @@ def test_the_training_notebook_runs_from_the_menu(lab, small_checkout, browser):
     page.get_by_role("menuitem", name="Run All Cells", exact=True).click()
     final_table = page.locator(".jp-CodeCell").last.locator("table")
     errors = page.locator(".jp-OutputArea-output").filter(has_text="Traceback (most recent call last)")
-    final_table.or_(errors).first.wait_for(timeout=60_000)
+    final_table.or_(errors).first.wait_for(timeout=180_000)
     assert errors.all_inner_texts() == []
     widths = page.locator(".jp-OutputArea img").evaluate_all("all => all.map(image => image.naturalWidth)")
     assert len(widths) == 5
