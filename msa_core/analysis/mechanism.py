@@ -116,7 +116,12 @@ def first_crossings(rows: pd.DataFrame, threshold: float = 1e-4) -> pd.DataFrame
         step = _first((signs > 0).any(axis="columns"))
         if step > 1:
             factors = (weights.loc[step] / weights.loc[step - 1]).rename(lambda name: name.removeprefix("weights_"))
-            row |= {"step": step, "signs": _kinds(signs.loc[step]), "before": gaps[step - 1], "after": gaps[step]}
+            row |= {
+                "step": step,
+                "signs": _kinds(signs[signs.index == step].iloc[0]),
+                "before": gaps[step - 1],
+                "after": gaps[step],
+            }
             row |= {"group": factors.idxmax(), "factor": factors.max()}
         table.append(row)
     columns = ["seed", "start", "step", "signs", "before", "after", "group", "factor", "parting", "at_parting"]
@@ -131,7 +136,7 @@ def _first(steps: pd.Series) -> float:
 def _kinds(signs: pd.Series) -> str:
     """As "2 errors, 1 head activations"."""
     differ = signs[signs > 0]
-    return ", ".join(f"{n} {name.removeprefix('signs_').replace('_', ' ')}" for name, n in differ.items())
+    return ", ".join(f"{n} {str(name).removeprefix('signs_').replace('_', ' ')}" for name, n in differ.items())
 
 
 def interventions_markdown(table: pd.DataFrame) -> str:
@@ -141,10 +146,12 @@ def interventions_markdown(table: pd.DataFrame) -> str:
         middle, low, high = (getattr(row, name + ending) for ending in ("", "_low", "_high"))
         if np.isnan(middle):
             return "none" if name == "parting" else "-"
-        return f"{middle:{form}} [{low:{form}}, {'none' if np.isnan(high) else format(high, form)}]"
+        return f"{middle:{form}} [{low:{form}}, {'none' if np.isnan(high) else f'{high:{form}}'}]"
 
     rows = list(table.itertuples())
-    between = [f"perturbation of {row.perturbation:.0e}" if row.perturbation else "two arithmetics" for row in rows]
+    between = [
+        f"perturbation of {size:.0e}" if size else "two arithmetics" for size in map(float, table["perturbation"])
+    ]
     shown = pd.DataFrame(
         {
             "Precision": table["precision"],
