@@ -15,7 +15,8 @@ def variance_components(runs: pd.DataFrame) -> pd.DataFrame:
 
     Args:
         runs: dataset, variant, seed, arithmetic, test_mae, error_variance (of the absolute errors of the test samples),
-            samples. Seeds that lack an arithmetic are left out.
+            samples. Seeds that lack an arithmetic are left out, and then variants with fewer than two seeds or
+            arithmetics.
 
     Returns:
         A row per dataset and variant: n_seeds, n_arithmetics, mean (test MAE), sd_seed, sd_rounding (both 0 or more),
@@ -23,17 +24,14 @@ def variance_components(runs: pd.DataFrame) -> pd.DataFrame:
         and share_high.
 
     Raises:
-        ValueError: fewer than two seeds or arithmetics.
+        ValueError: no variant is left.
     """
     rows = []
     for (dataset, variant), group in runs.groupby(["dataset", "variant"], sort=False):
         table = group.pivot(index="seed", columns="arithmetic", values="test_mae").dropna()
         seeds, arithmetics = table.shape
         if seeds < 2 or arithmetics < 2:
-            raise ValueError(
-                f"variance_components: got {seeds} seeds and {arithmetics} arithmetics of {dataset}/{variant}, "
-                "expected two of each at least; run workflow/arithmetics.py for more"
-            )
+            continue
         between = arithmetics * table.mean(axis="columns").var(ddof=1)
         within = table.var(axis="columns", ddof=1).mean()
         freedom = seeds - 1, seeds * (arithmetics - 1)
@@ -58,6 +56,11 @@ def variance_components(runs: pd.DataFrame) -> pd.DataFrame:
                 "share_low": share_low,
                 "share_high": share_high,
             }
+        )
+    if not rows:
+        raise ValueError(
+            f"variance_components: got no variant with two seeds and two arithmetics among {len(runs)} runs; run "
+            "workflow/arithmetics.py for more"
         )
     return pd.DataFrame(rows)
 
