@@ -127,9 +127,9 @@ def _train_whole(config: RunConfig, folder: Path) -> None:
 
 def _train(config: RunConfig, folder: Path) -> None:
     started = provenance.start()
-    state_file = _state_file(config, folder)
     set_seed(config.seed)
     data = build.dataset(config)
+    state_file = _state_file(config, folder, data["train"].source)
     parts = build.parts(config, data["train"])
     before = _second_order(encodings(parts.model, data["train"]), "before")
     set_seed(config.seed)  # looking at the untrained model leaves no trace in the training
@@ -162,14 +162,15 @@ def _train(config: RunConfig, folder: Path) -> None:
     records.write_run(folder, result, parts.model)
 
 
-def _state_file(config: RunConfig, folder: Path) -> Path:
-    """Where the run keeps its resumable state; one that other settings or other code left is removed."""
+def _state_file(config: RunConfig, folder: Path, source: Mapping[str, Any]) -> Path:
+    """Where the run keeps its resumable state; one that other settings, other data or other code left is removed."""
     unfinished = records.unfinished_folder(folder)
-    identity = json.dumps(config.identity() | {"code": provenance.code_identity()}, indent=1)
+    data = source.get("sha256")  # of the feature file; planted data follow from the settings
+    identity = json.dumps(config.identity() | {"data": data, "code": provenance.code_identity()}, indent=1)
     belongs_to = unfinished / "belongs_to.json"
     if not belongs_to.is_file() or belongs_to.read_text(errors="replace") != identity:
         if records.state_file(folder).is_file():
-            tqdm.write(f"{unfinished}: holds the state of other settings or other code; the run starts anew")
+            tqdm.write(f"{unfinished}: holds the state of other settings, data or code; the run starts anew")
         shutil.rmtree(unfinished, ignore_errors=True)
         unfinished.mkdir(parents=True)
         belongs_to.write_text(identity)

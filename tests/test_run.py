@@ -161,10 +161,12 @@ def test_a_setting_that_changes_no_number_is_no_other_run(finished, monkeypatch)
 
 def test_a_state_belongs_to_what_decides_its_numbers(tmp_path):
     folder = tmp_path / "seed-1111"
-    state = run._state_file(settings(), folder)
+    state = run._state_file(settings(), folder, {})
     state.write_text("kept")
-    assert run._state_file(settings(**{"training.state_every": 7}), folder).read_text() == "kept"
-    assert not run._state_file(settings(**{"training.max_epochs": 4}), folder).exists()
+    assert run._state_file(settings(**{"training.state_every": 7}), folder, {}).read_text() == "kept"
+    assert not run._state_file(settings(), folder, {"sha256": "of another feature file"}).exists()
+    state.write_text("kept")
+    assert not run._state_file(settings(**{"training.max_epochs": 4}), folder, {}).exists()
 
 
 def test_two_processes_never_share_a_run(tmp_path, monkeypatch):
@@ -295,15 +297,15 @@ def test_a_damaged_state_is_set_aside_and_the_run_starts_anew(damage, finished, 
 
 def test_a_changed_comment_keeps_the_state_and_changed_code_does_not(tmp_path, monkeypatch, capsys):
     folder = tmp_path / "seed-1111"
-    file = run._state_file(settings(), folder)
+    file = run._state_file(settings(), folder, {})
     file.write_text("a state")
     monkeypatch.setattr(provenance, "code_fingerprint", lambda: "another comment")
-    run._state_file(settings(), folder)
+    run._state_file(settings(), folder, {})
     assert file.read_text() == "a state"
     monkeypatch.setattr(provenance, "code_identity", lambda: "other code")
-    run._state_file(settings(), folder)
+    run._state_file(settings(), folder, {})
     assert not file.exists()
-    assert "holds the state of other settings or other code" in capsys.readouterr().out
+    assert "holds the state of other settings, data or code" in capsys.readouterr().out
 
 
 def test_averaged_weights_are_reported_beside_the_plain_ones(finished, tmp_path):
