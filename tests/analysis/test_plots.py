@@ -291,5 +291,5 @@ def test_interventions_are_a_line_each_and_the_median_over_seeds():
     np.testing.assert_allclose([line.get_ydata()[0] for line in left.lines], [2e-6, 1e-8])
     assert [line.get_label() for line in left.lines] == ["none", "smooth loss"]
     assert len({(line.get_color(), line.get_linestyle()) for line in left.lines}) == 2
-    assert (left.get_title(), right.get_title()) == ("float32, two arithmetics", "float64, weights perturbed by 1e-08")
+    assert (left.get_title(), right.get_title()) == ("float32, two arithmetics", "float64, perturbed by 1e-08")
     assert left.get_yscale() == "log"

@@ -8,8 +8,11 @@ from matplotlib.figure import Figure
 from msa_core.analysis.plots.style import WIDTH, legend_below, panels
 
 MARKERS = "osD^"
-LINE_COLOURS = ("#000000", "#E69F00", "#56B4E9", "#009E73", "#D55E00", "#0072B2", "#CC79A7", "#808080")  # Okabe and Ito
-LINE_STYLES = ("-", "--", "-", "-.", ":", "--", "-.", ":")
+LINE_COLOURS = (  # Okabe and Ito, a grey and a brown
+    *("#000000", "#E69F00", "#56B4E9", "#009E73", "#D55E00", "#0072B2", "#CC79A7", "#808080"),
+    "#7F4A1E",
+)
+LINE_STYLES = ("-", "--", "-", "-.", ":", "--", "-.", ":", "--")
 
 
 def step_differences(differences: pd.DataFrame) -> Figure:
@@ -59,7 +62,7 @@ def interventions(rows: pd.DataFrame, window: int = 19) -> Figure:
                 linewidth=1.3,
                 label=name,
             )
-        between = f"weights perturbed by {perturbation:.0e}" if perturbation else "two arithmetics"
+        between = f"perturbed by {perturbation:.0e}" if perturbation else "two arithmetics"
         axis.set(title=f"{precision}, {between}", xlabel="training step")
     axes[0].set_ylabel("relative difference of the training loss")
     legend_below(figure, *axes, columns=4)
