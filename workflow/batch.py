@@ -96,12 +96,14 @@ def main() -> None:
     said, _ = dry.communicate()
     if dry.returncode:  # what cannot be run is refused before a file is touched
         sys.exit(said)
-    for line in [] if options.recorded_only else plan(options.grid):
-        print(line, flush=True)
+    lines = [] if options.recorded_only else plan(options.grid)
+    print(*lines, sep="\n", end="\n" * bool(lines), flush=True)
+    # Snakemake makes no missing input of a file that is up to date, as the committed records are.
+    force = ["--forcerun", "record"] if lines else []
     paths.DIFFERENCES.unlink(missing_ok=True)
 
     inherited = {"pass_fds": [lock.fileno()]}
-    batch = snakemake(options, **inherited)
+    batch = snakemake(options, *force, **inherited)
     stopped: list[int] = []
     signal.signal(signal.SIGINT, lambda number, _: stopped.append(number))  # the terminal sends it to Snakemake, too
     signal.signal(signal.SIGTERM, lambda number, _: (stopped.append(number), batch.terminate()))
