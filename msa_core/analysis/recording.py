@@ -11,6 +11,7 @@ from msa_core.analysis.collect import finished_settings, first_of_each_variant, 
 from msa_core.analysis.outputs import difference, name_difference
 from msa_core.analysis.summary import FRAMES, KEYS, PICTURED, summarise
 from msa_core.config import GridRun, grid, resolve
+from msa_core.disk import put
 
 Frames = dict[str, pd.DataFrame]
 WRITE_EVERY = 5  # runs: what a session that ends loses
@@ -109,4 +110,4 @@ def _write(folder: Path, order: list[GridRun], recorded: dict[GridRun, Frames]) 
         if not (file.is_file() and pd.read_parquet(file).equals(frame)):
             partial = file.with_name(f".{file.name}.partial")
             frame.to_parquet(partial, index=False, compression="zstd")
-            partial.replace(file)
+            put(partial, file)
