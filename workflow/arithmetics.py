@@ -13,7 +13,9 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pandas as pd
 from accelerate.utils import set_seed
@@ -71,28 +73,34 @@ def output_under(arithmetic: str, command: list[str], python: str = sys.executab
 
 
 def in_a_process(arithmetic: str, dataset: str, variant: str, seed: int, precision: str, steps: int) -> None:
-    """One run (or its first steps) in a process of its own; its rows as a file."""
+    """One run (or its first steps) in a process of its own; its rows as a file, unless they are recorded."""
     ways = arithmetic.replace(", ", "-")
     name = f"{'steps' if steps else 'runs'}-{dataset}-{precision}-{variant}-{seed}-{ways}"
     file = FOLDER / "parts" / f"{name}.json"
-    if file.is_file():
+    names = {"dataset": dataset, "variant": variant, "seed": seed, "precision": precision, "arithmetic": arithmetic}
+    if file.is_file() or is_recorded(FOLDER / f"{'steps' if steps else 'runs'}.parquet", names):
         return
     command = [__file__, "--one", dataset, variant, str(seed), precision, "--steps", str(steps)]
-    names = {"dataset": dataset, "variant": variant, "seed": seed, "precision": precision, "arithmetic": arithmetic}
     rows = [names | row for row in json.loads(output_under(arithmetic, command).splitlines()[-1])]
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(json.dumps(rows))
     print(name, rows[-1], flush=True)
 
 
-def collect(what: str) -> None:
-    """All finished rows of one kind as one parquet file."""
-    files = sorted((FOLDER / "parts").glob(f"{what}-*.json"))
-    rows = [row for file in files for row in json.loads(file.read_text())]
-    if rows:
-        order = ["dataset", "precision", "variant", "seed", "arithmetic"] + (["step"] if what == "steps" else [])
-        frame = pd.DataFrame(rows).sort_values(order, kind="stable", ignore_index=True)
-        frame.to_parquet(FOLDER / f"{what}.parquet", index=False)
+def is_recorded(file: Path, names: Mapping[str, object]) -> bool:
+    """Whether a parquet file has rows with these values."""
+    if not file.is_file():
+        return False
+    frame = pd.read_parquet(file)
+    return bool((frame[list(names)] == pd.Series(names)).all(axis="columns").any())
+
+
+def collect(file: Path, rows: list[dict], names: list[str]) -> None:
+    """Add rows to a parquet file; of two with the same names, the new one stays."""
+    frame = pd.concat([pd.read_parquet(file)] * file.is_file() + [pd.DataFrame(rows)] * bool(rows))
+    if len(frame):
+        frame = frame.drop_duplicates(names, keep="last").sort_values(names, kind="stable", ignore_index=True)
+        frame.to_parquet(file, index=False)
 
 
 def main() -> None:
@@ -120,7 +128,10 @@ def main() -> None:
     ]
     with ThreadPoolExecutor(options.processes) as pool:
         list(pool.map(lambda job: in_a_process(*job), jobs))
-    collect("steps" if options.steps else "runs")
+    what = "steps" if options.steps else "runs"
+    rows = [row for file in sorted((FOLDER / "parts").glob(f"{what}-*.json")) for row in json.loads(file.read_text())]
+    names = ["dataset", "precision", "variant", "seed", "arithmetic"] + (["step"] if options.steps else [])
+    collect(FOLDER / f"{what}.parquet", rows, names)
 
 
 if __name__ == "__main__":

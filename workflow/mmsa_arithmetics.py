@@ -17,9 +17,8 @@ import pickle
 import sys
 from pathlib import Path
 
-import pandas as pd
 import torch
-from arithmetics import FOLDER, output_under
+from arithmetics import FOLDER, collect, is_recorded, output_under
 
 from msa_core.encoders import TextEncoder, load_text_encoder
 from msa_core.paths import ROOT
@@ -53,22 +52,15 @@ def write_features(features: Path, encoder: TextEncoder, file: Path) -> None:
 def run(options: argparse.Namespace, encoder: TextEncoder, model: str, seed: int, arithmetic: str) -> None:
     """One run in a process of its own; its row as a file."""
     part = PARTS / f"mmsa-{model}-{seed}-{arithmetic}-{options.epochs}.json"
-    if part.is_file():
+    names = {"model": model, "seed": seed, "arithmetic": arithmetic, "epoch_limit": options.epochs}
+    if part.is_file() or is_recorded(FOLDER / "mmsa.parquet", names):
         return
     command = [str(ROOT / "benchmarks" / "mmsa_training.py"), str(PARTS / "mmsa.pkl"), encoder.transformer.name_or_path]
     command += ["--text-width", str(encoder.width), "--threads", "1", "--epochs", str(options.epochs)]
     command += ["--model", model, "--seed", str(seed)]
     found = json.loads(output_under(arithmetic, command, options.mmsa_python).splitlines()[-1])
-    row = {
-        "model": model,
-        "seed": seed,
-        "arithmetic": arithmetic,
-        "test_mae": found["mae"],
-        "best_epoch": found["best_epoch"],
-        "epochs": len(found["seconds"]),
-        "epoch_limit": options.epochs,
-        "mmsa": found["version"],
-    }
+    measured = {"test_mae": found["mae"], "best_epoch": found["best_epoch"], "epochs": len(found["seconds"])}
+    row = names | measured | {"mmsa": found["version"]}
     part.write_text(json.dumps(row))
     print(row, f"{sum(found['seconds']) / len(found['seconds']):.1f} s an epoch", flush=True)
 
@@ -91,10 +83,7 @@ def main() -> None:
             for arithmetic in ("default", "AVX2"):
                 run(options, encoder, model, seed, arithmetic)
                 rows = [json.loads(file.read_text()) for file in sorted(PARTS.glob("mmsa-*.json"))]
-                frame = pd.DataFrame(rows).sort_values(
-                    ["model", "epoch_limit", "seed", "arithmetic"], ignore_index=True
-                )
-                frame.to_parquet(FOLDER / "mmsa.parquet", index=False)
+                collect(FOLDER / "mmsa.parquet", rows, ["model", "epoch_limit", "seed", "arithmetic"])
 
 
 if __name__ == "__main__":
