@@ -111,7 +111,9 @@ def study(small_checkout):
     file = folder / "config" / "study.yaml"
     runs = [{"dataset": "planted", "variants": ["paper", "no_alignment", "no_label_generation"], "seeds": [1]}]
     real = [*runs, {"dataset": "mosi_text_audio", "variants": ["paper"], "seeds": [1]}]
-    file.write_text(yaml.safe_dump(yaml.safe_load(file.read_text()) | {"grids": {"small": runs, "real": real}}))
+    grouped = [{"dataset": "planted", "variants": ["paper", "no_label_generation"], "seeds": [2, 3], "runs_per_job": 3}]
+    grids = {"small": runs, "real": real, "grouped": grouped}
+    file.write_text(yaml.safe_dump(yaml.safe_load(file.read_text()) | {"grids": grids}))
     file = folder / "config" / "variants.yaml"
     variants = yaml.safe_load(file.read_text())
     variants["no_label_generation"]["training.groups.audio.learning_rate"] = 1e300
@@ -146,6 +148,27 @@ def test_a_failed_run_spoils_no_other(study):
     assert (set(sizes["paper"]), sizes["no_label_generation"]) == ({1}, 0)
     claims = (results / "tables" / "small-claims.md").read_text()
     assert "Missing runs (1): planted/no_label_generation/seed-1." in claims
+
+
+@pytest.mark.slow
+def test_runs_of_one_process_are_the_runs_of_their_own_and_a_failed_one_spoils_no_other(study, tmp_path):
+    """Two jobs: three runs, the last of which fails, and one by its notebook, which fails."""
+    folder = study[0]
+    assert planned(folder, "--config", "grid=grouped", *MISSING)["train"] == 1, "the one that is left alone"
+    code, text = execute(folder, "make", "study", "GRID=grouped")
+    assert code != 0, text
+    runs, logs = (folder / "results" / part / "planted" for part in ("runs", "notebooks"))
+    assert sorted(file.parent.name for file in runs.rglob("metrics.json") if file.parts[-3] == "paper") == [
+        *("seed-1", "seed-2", "seed-3")
+    ]
+    log = (logs / "paper" / "seed-2-and-2-more.log").read_text()
+    assert "FloatingPointError" in log
+    assert "planted/no_label_generation/2: failed" in log
+    assert (logs / "no_label_generation" / "seed-3.ipynb").is_file()
+    grouped = (runs / "paper" / "seed-3").rename(tmp_path / "seed-3")
+    assert execute(folder, sys.executable, "workflow/train.py", "planted/paper/3")[0] == 0
+    frames = [pd.read_csv(run / "history.csv").drop(columns="seconds") for run in (grouped, runs / "paper" / "seed-3")]
+    pd.testing.assert_frame_equal(*frames, check_exact=True)
 
 
 @pytest.mark.slow

@@ -9,7 +9,7 @@ from msa_core.config.files import load_preset, load_variants, load_yaml
 from msa_core.config.notebooks import refuse_unknown_parameters
 from msa_core.config.problems import problems
 from msa_core.config.run import RunConfig, resolve
-from msa_core.config.study import GridRun, families, grid
+from msa_core.config.study import GridRun, families, grid, jobs
 from msa_core.config.training import GroupsConfig, TrainingConfig
 
 __all__ = [
@@ -21,6 +21,7 @@ __all__ = [
     "TrainingConfig",
     "families",
     "grid",
+    "jobs",
     "load_preset",
     "load_variants",
     "load_yaml",

@@ -1,11 +1,12 @@
 """The study's grids of runs and families of comparisons."""
 
+from collections.abc import Collection
 from typing import Annotated
 
 from pydantic import Field, ValidationError
 
 from msa_core import paths
-from msa_core.config.base import Name, Seed, Settings, require_known
+from msa_core.config.base import Count, Name, Seed, Settings, require_known
 from msa_core.config.files import load_preset, load_variants, load_yaml
 from msa_core.config.problems import problems
 
@@ -24,6 +25,15 @@ class GridEntry(Settings):
     dataset: Name
     variants: Annotated[list[Name], Field(min_length=1)]
     seeds: Annotated[list[Seed], Field(min_length=1)]
+    runs_per_job: Count = Field(1, description="trained by one process; 1: each by a notebook of its own")
+
+    def runs(self) -> list[GridRun]:
+        """Variant by variant, every seed."""
+        return [
+            GridRun(dataset=self.dataset, variant=variant, seed=seed)
+            for variant in self.variants
+            for seed in self.seeds
+        ]
 
 
 class Study(Settings):
@@ -66,12 +76,7 @@ def grid(name: str, dataset: str | None = None, variants: list[str] | None = Non
         require_known(f"variant of {name}", variant, known, "config/variants.yaml")
     for asked in [*(entry.dataset for entry in grids[name]), *([] if dataset is None else [dataset])]:
         load_preset(asked)
-    runs = [
-        GridRun(dataset=entry.dataset, variant=variant, seed=seed)
-        for entry in grids[name]
-        for variant in entry.variants
-        for seed in entry.seeds
-    ]
+    runs = [run for entry in grids[name] for run in entry.runs()]
     if twice := [run for number, run in enumerate(runs) if run in runs[:number]]:
         raise ValueError(f"config/study.yaml, grid {name}: got {twice[0]!r} twice, expected each run once")
     chosen = [run for run in runs if dataset in (None, run.dataset) and (variants is None or run.variant in variants)]
@@ -80,6 +85,24 @@ def grid(name: str, dataset: str | None = None, variants: list[str] | None = Non
             f"grid {name}: got no run of dataset {dataset} and variants {variants}, expected some of "
             f"{sorted({(run.dataset, run.variant) for run in runs})}"
         )
+    return chosen
+
+
+def jobs(name: str, unfinished: Collection[GridRun]) -> list[list[GridRun]]:
+    """Runs of a grid that are trained by one process each, those that are still to be trained.
+
+    Args:
+        name: of the grid.
+        unfinished: the runs to be trained.
+
+    >>> runs = grid("full", dataset="mmmo_audio_vision", variants=["paper"])
+    >>> [len(job) for job in jobs("full", runs)]
+    [10]
+    """
+    chosen = []
+    for entry in load_study().grids[name]:
+        runs, size = [run for run in entry.runs() if run in unfinished], entry.runs_per_job
+        chosen += [runs[start : start + size] for start in range(0, len(runs), size)]
     return chosen
 
 
