@@ -91,12 +91,13 @@ def differences_within_seeds(runs: pd.DataFrame) -> pd.DataFrame:
     """How much the arithmetic moves test MAE within a seed, against the spread over seeds.
 
     Args:
-        runs: model, seed, arithmetic, test_mae, epoch_limit (0: none). Seeds that lack an arithmetic are left out.
+        runs: model, seed, arithmetic, test_mae, epochs, epoch_limit (of passes over the train split; 0: none). Seeds
+            that lack an arithmetic are left out.
 
     Returns:
-        A row per model and limit: model, epoch_limit, n_seeds, n_arithmetics, mean (test MAE), largest (difference
-        within a seed), sd_rounding (within a seed: root of the mean variance), sd_seeds (over seeds in one arithmetic,
-        as papers report it: root of the mean variance).
+        A row per model and limit: model, epoch_limit, epochs (the most of a run), n_seeds, n_arithmetics, mean (test
+        MAE), largest (difference within a seed), sd_rounding (within a seed: root of the mean variance), sd_seeds
+        (over seeds in one arithmetic, as papers report it: root of the mean variance).
     """
     rows = []
     for (model, limit), group in runs.groupby(["model", "epoch_limit"]):
@@ -106,6 +107,7 @@ def differences_within_seeds(runs: pd.DataFrame) -> pd.DataFrame:
             {
                 "model": model,
                 "epoch_limit": limit,
+                "epochs": group["epochs"].max(),
                 "n_seeds": len(table),
                 "n_arithmetics": table.shape[1],
                 "mean": table.to_numpy().mean(),
@@ -122,7 +124,10 @@ def differences_markdown(table: pd.DataFrame) -> str:
     shown = pd.DataFrame(
         {
             "Model": table["model"],
-            "Epochs": ["until it stops" if not limit else f"{limit} (fixed)" for limit in table["epoch_limit"]],
+            "Epochs": [
+                f"{epochs} (fixed)" if limit else f"until it stops, at most {epochs}"
+                for limit, epochs in zip(table["epoch_limit"], table["epochs"], strict=True)
+            ],
             "Seeds": table["n_seeds"],
             "Arithmetics": table["n_arithmetics"],
         }

@@ -84,10 +84,10 @@ def test_step_differences_are_relative_to_the_reference():
 def test_differences_within_seeds_by_hand():
     """Within: 0.1 and 0.3, variances 0.005 and 0.045; over seeds 0.2 and 0.4, variances 0.02 and 0.08."""
     runs = runs_of([[1.0, 1.1], [1.2, 1.5], [7.0, 8.0]], variant=None).drop(columns="variant").iloc[:-1]
-    table = differences_within_seeds(runs.assign(model="lmf", epoch_limit=0))
+    table = differences_within_seeds(runs.assign(model="lmf", epoch_limit=0, epochs=[7, 8, 9, 8, 7]))
     (row,) = table.itertuples()
     assert (row.n_seeds, row.n_arithmetics) == (2, 2)
     assert row.largest == pytest.approx(0.3)
     assert row.sd_rounding == pytest.approx(np.sqrt(0.025))
     assert row.sd_seeds == pytest.approx(np.sqrt(0.05))
-    assert "| lmf     | until it stops | 2 " in differences_markdown(table)
+    assert "| lmf     | until it stops, at most 9 | 2 " in differences_markdown(table)
