@@ -4,8 +4,9 @@ BIN := .venv/bin
 READY := .venv/ready
 CORES ?= 2
 GRID ?= small
+VARIANT ?= paper
 
-.PHONY: study report verify test test-fast lab check lock clean
+.PHONY: study report verify weights test test-fast lab check lock clean
 .DEFAULT_GOAL := study
 
 $(READY): requirements-torch.lock requirements.lock pyproject.toml
@@ -24,6 +25,9 @@ report: $(READY) ## tables, figures and the report from the committed records al
 
 verify: $(READY) ## train one seed of each variant of the grid again: does this code on this machine give the recorded numbers?
 	OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/python workflow/verify.py --grid $(GRID)
+
+weights: $(READY) ## choose the alignment's weight of DATASET (and VARIANT) on validation data; prints what to write
+	$(BIN)/python workflow/weights.py --dataset $(DATASET) --variant $(VARIANT) --processes $(CORES)
 
 test: $(READY) ## every test, the doctests and the notebooks included
 	$(BIN)/pytest
