@@ -14,6 +14,7 @@ from msa_core.config import RunConfig
 from msa_core.config import model as models
 from msa_core.config import objective as objectives
 from msa_core.data import FeatureSet, load_features, planted_features, require_file
+from msa_core.data.resplit import resplit
 from msa_core.encoders import FrameEncoder, FrozenText, TextEncoder, load_text_encoder, load_tokenizer, most_tokens
 from msa_core.frozen import freeze_text
 from msa_core.fusion import Concatenation
@@ -30,8 +31,8 @@ from msa_core.precision import default_dtype, dtype_of
 
 
 def dataset(config: RunConfig, statistics: Mapping[str, Tensor] | None = None) -> dict[str, FeatureSet]:
-    """The three splits: text in the tokens of the run's encoder, or in its states if that is frozen; some samples
-    without a modality, where `dataset.missing` says so.
+    """The three splits: text in the tokens of the run's encoder, or in its states if that is frozen; dealt anew
+    where `dataset.resplit` says so, some samples without a modality where `dataset.missing` does.
 
     Args:
         config: the run's settings.
@@ -65,6 +66,8 @@ def dataset(config: RunConfig, statistics: Mapping[str, Tensor] | None = None) -
     _refuse_long_text(data, config, most_tokens(config.text.encoder, tokenizer))
     if config.text.frozen:
         data = freeze_text(data, config.text.encoder, cache, config.model.reads_every_token)
+    if settings.resplit:
+        data = resplit(data, config.seed, statistics)
     for split, shares in settings.missing.items():
         for modality, share in shares.items():
             data[split] = data[split].dropping(modality, share, config.seed)

@@ -41,6 +41,9 @@ class DatasetConfig(Settings):
     cache_folder: Annotated[Text | None, UNNUMBERED] = Field(
         None, description="for the cache of the feature file; None: beside it"
     )
+    resplit: bool = Field(
+        False, description="samples are dealt anew to splits of the same sizes, from the run's seed: other test samples"
+    )
     missing: dict[Split, dict[Modality, Share]] = Field(
         {}, description="split -> modality -> share of its samples that lose this modality, drawn from the run's seed"
     )
