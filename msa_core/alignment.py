@@ -159,10 +159,13 @@ class AlignmentLoss(nn.Module):
                 left out, of the total and of the measured pairs, where these are fewer than two.
 
         Raises:
-            ValueError: a modality of a pair is missing, a batch of 1, unequal widths without a projection.
+            ValueError: a modality of a pair is missing, features in whole numbers, a batch of 1, unequal widths without
+                a projection.
         """
         if missing := {modality for pair in self.pairs for modality in pair} - set(features):
             raise ValueError(f"AlignmentLoss: got features of {sorted(features)}, expected also {sorted(missing)}")
+        if wrong := [modality for modality, x in features.items() if not x.is_floating_point()]:
+            raise ValueError(f"AlignmentLoss: got features of {wrong} in whole numbers, expected floating-point ones")
         first = next(iter(features.values()))
         total = torch.zeros((), device=first.device)
         values = {}

@@ -169,7 +169,7 @@ def read_run(folder: Path) -> Run:
         config=_read(folder / "config.yaml", lambda file: read_config(file.parent)),
         metrics=_read(folder / "metrics.json", _read_metrics),
         history=_read(folder / "history.csv", pd.read_csv),
-        predictions=_read(folder / "predictions.csv", pd.read_csv),
+        predictions=_read(folder / "predictions.csv", _read_predictions),
         labels=_read(folder / "labels.parquet", pd.read_parquet),
         covariances=_read(folder / "alignment.npz", _read_arrays),
         provenance=_read(folder / "provenance.json", _read_json),
@@ -200,6 +200,11 @@ def _digest(file: Path) -> str:
 
 def _read_json(file: Path) -> Any:
     return json.loads(file.read_text())
+
+
+def _read_predictions(file: Path) -> pd.DataFrame:
+    """An id is text, also one such as "NA" or "007"."""
+    return pd.read_csv(file, converters={"id": str})
 
 
 def _read_metrics(file: Path) -> dict[str, dict[str, dict[str, float]]]:

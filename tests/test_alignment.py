@@ -204,6 +204,11 @@ def test_a_missing_modality_is_refused():
         AlignmentLoss([("audio", "vision")])({"audio": features()})
 
 
+def test_whole_numbers_are_refused():
+    with pytest.raises(ValueError, match=r"got features of \['vision'\] in whole numbers"):
+        AlignmentLoss([("audio", "vision")])({"audio": features(), "vision": torch.ones(8, 4, dtype=torch.int64)})
+
+
 def test_the_bounded_distances_that_the_refusal_names_are_those_that_are_marked():
     marked = [name for name, part in vars(distances).items() if getattr(part, "bounded", False)]
     assert ", ".join(marked) == BOUNDED

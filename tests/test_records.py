@@ -42,6 +42,13 @@ def test_a_run_comes_back_to_the_last_bit(tmp_path):
     assert back.provenance == {"format": 2} | run.provenance
 
 
+def test_an_id_comes_back_as_the_text_that_it_was(tmp_path):
+    run = example()
+    run.predictions["id"] = ["NA", "007"]
+    records.write_run(tmp_path / "seed-1111", run, nn.Linear(2, 2))
+    assert records.read_run(tmp_path / "seed-1111").predictions["id"].tolist() == ["NA", "007"]
+
+
 def test_metrics_are_json_and_statistics_come_back_to_the_last_bit(tmp_path):
     run = example()
     mean = torch.tensor([1 / 3, -1e30, 1e-40])
