@@ -204,7 +204,8 @@ def _read_json(file: Path) -> Any:
 
 def _read_predictions(file: Path) -> pd.DataFrame:
     """An id is text, also one such as "NA" or "007"."""
-    return pd.read_csv(file, converters={"id": str})
+    empty = {name: [""] for name in pd.read_csv(file, nrows=0).columns.drop(["id", "split"])}
+    return pd.read_csv(file, dtype={"id": str}, keep_default_na=False, na_values=empty)
 
 
 def _read_metrics(file: Path) -> dict[str, dict[str, dict[str, float]]]:

@@ -45,8 +45,11 @@ def test_a_run_comes_back_to_the_last_bit(tmp_path):
 def test_an_id_comes_back_as_the_text_that_it_was(tmp_path):
     run = example()
     run.predictions["id"] = ["NA", "007"]
+    run.predictions.loc[0, "multimodal"] = np.nan
     records.write_run(tmp_path / "seed-1111", run, nn.Linear(2, 2))
-    assert records.read_run(tmp_path / "seed-1111").predictions["id"].tolist() == ["NA", "007"]
+    back = records.read_run(tmp_path / "seed-1111").predictions
+    assert back["id"].tolist() == ["NA", "007"]
+    assert back["multimodal"].isna().tolist() == [True, False]
 
 
 def test_metrics_are_json_and_statistics_come_back_to_the_last_bit(tmp_path):
