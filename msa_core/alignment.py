@@ -165,14 +165,13 @@ class AlignmentLoss(nn.Module):
         """Align a batch.
 
         Args:
-            features: modality -> (B, D), B at least 2.
+            features: modality -> (B, D), B at least 2, or the distance's `least_samples`.
             present: modality -> (B,) bool; a pair is aligned on the samples that have both of its modalities, and
-                left out, of the total and of the measured pairs, where these are fewer than the distance needs
-                (two, or its `least_samples`).
+                left out, of the total and of the measured pairs, where these are fewer than that.
 
         Raises:
-            ValueError: a modality of a pair is missing, a whole batch of fewer samples than the distance needs,
-                unequal widths without a projection.
+            ValueError: a modality of a pair is missing, a whole batch of fewer samples than that, unequal widths
+                without a projection.
         """
         if missing := {modality for pair in self.pairs for modality in pair} - set(features):
             raise ValueError(f"AlignmentLoss: got features of {sorted(features)}, expected also {sorted(missing)}")
@@ -187,6 +186,7 @@ class AlignmentLoss(nn.Module):
                     x, z = x[both], z[both]
                     if len(x) < self.least:
                         continue
+                require_samples("AlignmentLoss", x, self.least)
                 if weight == 0:
                     values[pair] = self.distance(x.detach(), z.detach())
                     continue

@@ -29,7 +29,7 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
-from msa_core.alignment import covariance, covariance_distance, covariance_gap, require_samples, same_width
+from msa_core.alignment import covariance, covariance_distance, covariance_gap, same_width
 from msa_core.interfaces import Distance
 
 D = TypeVar("D", bound=Distance)
@@ -138,22 +138,17 @@ def relational_distance(x: Tensor, z: Tensor, eps: float = 1e-8) -> Tensor:
     range is that of `correlation_distance`, of which this is the counterpart among samples.
 
     Args:
-        x, z: features of two modalities, (B, D) each; the widths may differ.
+        x, z: features of two modalities, (B, D) each; the widths may differ. A single sample is at distance 0.
         eps: added to each squared norm before the square root, so that a zero sample has cosine 0 with all.
 
     Returns:
         Scalar.
-
-    Raises:
-        ValueError: a batch has fewer than two rows.
 
     >>> x = torch.tensor([[1.0, 0.0], [2.0, 0.0]])
     >>> z = torch.tensor([[0.0, 3.0], [0.0, -1.0]])  # cosine 1 between the samples of x, -1 between those of z
     >>> round(relational_distance(x, z).item(), 4)
     0.5
     """
-    for features in (x, z):
-        require_samples("relational_distance", features, 2)
     x, z = unit_rows(x, eps), unit_rows(z, eps)
     return covariance_gap(x @ x.T, z @ z.T)
 
@@ -165,11 +160,11 @@ def info_nce_distance(x: Tensor, z: Tensor, temperature: float = 0.07, eps: floa
     Each sample of one modality is to be told from the others' by its partner in the other modality: the mean
     cross-entropy of ``softmax(S / temperature)`` against the diagonal, over rows and over columns, with S the (B, B)
     cosines of X's and Z's samples (Radford et al. 2021, arXiv 2103.00020, figure 3, where the temperature is learned).
-    Range (0, log(1 + (B - 1) exp(2 / temperature))]; log B where all cosines are equal, and above 0 also on equal
+    Range [0, log(1 + (B - 1) exp(2 / temperature))]; log B where all cosines are equal, and above 0 also on equal
     features. The other samples of the batch are negatives, also those with a like label.
 
     Args:
-        x, z: features of two modalities, (B, D) each, of one width D.
+        x, z: features of two modalities, (B, D) each, of one width D. A single sample is at distance 0.
         temperature: above 0.
         eps: added to each squared norm before the square root, so that a zero sample has cosine 0 with all.
 
@@ -177,14 +172,13 @@ def info_nce_distance(x: Tensor, z: Tensor, temperature: float = 0.07, eps: floa
         Scalar.
 
     Raises:
-        ValueError: widths differ, or a batch has fewer than two rows.
+        ValueError: widths differ.
 
     >>> x = torch.tensor([[1.0, 0.0], [0.0, 1.0]])
     >>> round(info_nce_distance(x, x, temperature=1.0).item(), 4)  # log(1 + exp(-1))
     0.3133
     """
     same_width(x, z)
-    require_samples("info_nce_distance", x, 2)
     logits = unit_rows(x, eps) @ unit_rows(z, eps).T / temperature  # (B, B)
     return (logits.logsumexp(dim=0) + logits.logsumexp(dim=1) - 2 * logits.diagonal()).mean() / 2
 

@@ -8,7 +8,9 @@ from msa_core.analysis.claims import BASELINE
 from msa_core.config import families, load_yaml, resolve
 
 VARIANTS = list(load_yaml(paths.CONFIG / "variants.yaml"))
-RUN = {v for grid in load_yaml(paths.CONFIG / "study.yaml")["grids"].values() for runs in grid for v in runs["variants"]}
+RUN = {
+    v for grid in load_yaml(paths.CONFIG / "study.yaml")["grids"].values() for runs in grid for v in runs["variants"]
+}
 
 
 def flat(settings, name=""):

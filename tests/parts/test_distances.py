@@ -170,9 +170,10 @@ def test_the_smallest_batch_has_a_finite_gradient_and_a_smaller_one_is_refused(d
     x, z = features(1, least).requires_grad_(), features(2, least)
     function(x, z).backward()
     assert x.grad.isfinite().all() and x.grad.abs().sum() > 0
-    if distance != "cmd":  # has a value for one sample too, its means'
-        with pytest.raises(ValueError, match=r"got features of shape .*, expected \(B, D\) with B at least"):
-            function(features(1, least - 1), features(2, least - 1))
+    loss = AlignmentLoss(["audio-vision"], function)
+    assert loss({"audio": x, "vision": z}).total == function(x, z)
+    with pytest.raises(ValueError, match=rf"got features of shape \({least - 1}, 4\), .* with B at least {least}"):
+        loss({"audio": x[1:], "vision": z[1:]})
 
 
 @pytest.mark.parametrize("distance", DISTANCES)
@@ -240,7 +241,7 @@ def test_bounded_distances_stay_in_their_range_whatever_the_features(x, z, scale
 
 @pytest.mark.parametrize("distance", sorted(set(DISTANCES) - set(BOUNDED_DISTANCES)))
 def test_the_other_distances_have_no_bound(distance):
-    assert DISTANCES[distance](1e6 * features(1), features(2)) > 1e12
+    assert DISTANCES[distance](1e6 * features(1), features(2)) > 1e9
 
 
 @pytest.mark.parametrize("distance", BOUNDED_DISTANCES)
