@@ -31,11 +31,7 @@ def covariance(x: Tensor) -> Tensor:
     tensor([[2., 4.],
             [4., 8.]])
     """
-    if x.ndim != 2 or x.shape[0] < 2:
-        raise ValueError(
-            f"covariance: got features of shape {tuple(x.shape)}, expected (B, D) with B at least 2; "
-            "a batch of 1 has no covariance: use a larger batch or a sampler that leaves no batch of 1"
-        )
+    require_samples("covariance", x, 2)
     centred = x - x.mean(dim=0, keepdim=True)  # (B, D)
     return centred.T @ centred / (x.shape[0] - 1)
 
@@ -58,8 +54,13 @@ def covariance_gap(c_x: Tensor, c_z: Tensor) -> Tensor:
 def covariance_distance(x: Tensor, z: Tensor) -> Tensor:
     """The paper's alignment loss, ``||C(X) - C(Z)||_F^2 / (4 D^2)``; range [0, inf).
 
-    Unbounded, and zero also when both modalities shrink to a constant: `correlation_distance` of
-    `msa_core.parts.distances` does not depend on scale.
+    It compares second moments of each modality. It sees the scale and the orientation of the features, and not their
+    means. Within a batch it cannot tell which audio belongs to which video: the order of the samples drops out of
+    each covariance. Over many batches it sees that audio and video come from the same samples, through a term of its
+    expectation that falls with 1/B: `msa_core.parts.controls.unbiased_distance` derives it. The layer behind one
+    encoding can undo its rotation, so that the loss constrains little more than the two spectra. It is zero also
+    where both modalities shrink to a constant, and it is unbounded. The table in `msa_core.parts.distances` says what
+    other distances see.
 
     Args:
         x, z: features of two modalities, (B, D) each, of one width D.
@@ -76,6 +77,15 @@ def covariance_distance(x: Tensor, z: Tensor) -> Tensor:
     """
     same_width(x, z)
     return covariance_gap(covariance(x), covariance(z))
+
+
+def require_samples(caller: str, x: Tensor, least: int) -> None:
+    """Raise a `ValueError` that says who got which features, unless these are (B, D) with B at least `least`."""
+    if x.ndim != 2 or x.shape[0] < least:
+        raise ValueError(
+            f"{caller}: got features of shape {tuple(x.shape)}, expected (B, D) with B at least {least}; "
+            "use a larger batch, or a sampler that leaves no smaller one"
+        )
 
 
 def same_width(x: Tensor, z: Tensor) -> None:
@@ -132,6 +142,7 @@ class AlignmentLoss(nn.Module):
         super().__init__()
         self.pairs = _checked_pairs(pairs)
         self.distance = _checked_distance(distance, self.pairs)
+        self.least = getattr(self.distance, "least_samples", 2)
         self.gather = gather
         self.projections = nn.ModuleDict()
         if common_width is not None:
@@ -154,13 +165,13 @@ class AlignmentLoss(nn.Module):
         """Align a batch.
 
         Args:
-            features: modality -> (B, D), B at least 2.
+            features: modality -> (B, D), B at least 2, or the distance's `least_samples`.
             present: modality -> (B,) bool; a pair is aligned on the samples that have both of its modalities, and
-                left out, of the total and of the measured pairs, where these are fewer than two.
+                left out, of the total and of the measured pairs, where these are fewer than that.
 
         Raises:
-            ValueError: a modality of a pair is missing, features in whole numbers, a batch of 1, unequal widths without
-                a projection.
+            ValueError: a modality of a pair is missing, features in whole numbers, a whole batch of fewer samples than
+                that, unequal widths without a projection.
         """
         if missing := {modality for pair in self.pairs for modality in pair} - set(features):
             raise ValueError(f"AlignmentLoss: got features of {sorted(features)}, expected also {sorted(missing)}")
@@ -175,8 +186,9 @@ class AlignmentLoss(nn.Module):
                 if masks := [self.gather(present[modality]) for modality in pair if modality in present]:
                     both = torch.stack(masks).all(dim=0)
                     x, z = x[both], z[both]
-                    if len(x) < 2:
+                    if len(x) < self.least:
                         continue
+                require_samples("AlignmentLoss", x, self.least)
                 if weight == 0:
                     values[pair] = self.distance(x.detach(), z.detach())
                     continue
@@ -214,7 +226,7 @@ def _is_name(part: object) -> bool:
     return isinstance(part, str) and part != ""
 
 
-BOUNDED = "correlation_distance, cka_distance, cmd_distance"
+BOUNDED = "correlation_distance, cka_distance, cmd_distance, relational_distance, info_nce_distance"
 
 
 def _checked_distance(distance: Distance | str, pairs: Mapping[Pair, float]) -> Distance:

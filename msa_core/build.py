@@ -4,6 +4,7 @@ A new part is a class, its settings (`msa_core.config`), and its case here.
 """
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import torch
@@ -11,6 +12,7 @@ from torch import Tensor
 
 from msa_core.alignment import AlignmentLoss, covariance_distance
 from msa_core.config import RunConfig
+from msa_core.config import distances as chosen
 from msa_core.config import model as models
 from msa_core.config import objective as objectives
 from msa_core.data import FeatureSet, load_features, planted_features, require_file
@@ -23,7 +25,7 @@ from msa_core.interfaces import Distance, LabelSource, Model, Parts
 from msa_core.labels import FixedLabels, UnimodalLabelGenerator
 from msa_core.model import Head, MSAModel, Projection
 from msa_core.objective import MultiTaskLoss
-from msa_core.parts import distances
+from msa_core.parts import controls, distances
 from msa_core.parts.low_rank import LowRankFusion
 from msa_core.parts.neighbours import NearestNeighbourLabels
 from msa_core.paths import from_root
@@ -203,19 +205,31 @@ def alignment(config: RunConfig, widths: Mapping[str, int]) -> AlignmentLoss | N
     return AlignmentLoss(pairs, distance(settings.distance), widths, settings.width)
 
 
-def distance(settings: objectives.DistanceConfig) -> Distance:
+def distance(settings: chosen.DistanceConfig) -> Distance:
     """The distance between two modalities' features."""
     match settings:
-        case objectives.CovarianceDistance():
+        case chosen.CovarianceDistance():
             return covariance_distance
-        case objectives.CorrelationDistance():
+        case chosen.CorrelationDistance():
             return distances.correlation_distance
-        case objectives.CKADistance():
+        case chosen.CKADistance():
             return distances.cka_distance
-        case objectives.CMDDistance():
+        case chosen.CMDDistance():
             return distances.cmd_distance
-        case objectives.MeanAndCovarianceDistance():
+        case chosen.MeanAndCovarianceDistance():
             return distances.mean_and_covariance_distance
+        case chosen.RelationalDistance():
+            return distances.relational_distance
+        case chosen.InfoNCEDistance():
+            return distances.bounded(partial(distances.info_nce_distance, temperature=settings.temperature))
+        case chosen.ShrinkPenalty():
+            return controls.shrink_penalty
+        case chosen.IsotropicDistance():
+            return partial(controls.isotropic_distance, variance=settings.variance)
+        case chosen.UnbiasedDistance():
+            return controls.unbiased_distance
+        case chosen.PermutedDistance():
+            return controls.permuted(distance(settings.of))
 
 
 def labels(config: RunConfig, train: FeatureSet, trained: Model) -> LabelSource:

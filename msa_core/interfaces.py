@@ -94,6 +94,7 @@ class Distance(Protocol):
     """A distance between the features of two modalities, (B, D) each, as a scalar.
 
     A function of two tensors is one. If it has an attribute `bounded` that is True, a negative weight may be put on it.
+    Its attribute `least_samples` says how many samples it needs; without one, they are two.
     """
 
     def __call__(self, x: Tensor, z: Tensor, /) -> Tensor: ...

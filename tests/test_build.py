@@ -13,7 +13,7 @@ from msa_core.data import planted_features, planted_tokenizer
 from msa_core.fusion import Concatenation
 from msa_core.labels import FixedLabels, UnimodalLabelGenerator
 from msa_core.model import MSAModel
-from msa_core.parts import distances
+from msa_core.parts import controls, distances
 
 PLANTED = {
     "dataset.planted": {"num_train": 12, "num_valid": 4, "num_test": 4},
@@ -48,6 +48,9 @@ def test_the_paper_is_built_of_its_own_parts(train):
         ("cka", distances.cka_distance),
         ("cmd", distances.cmd_distance),
         ("mean_and_covariance", distances.mean_and_covariance_distance),
+        ("relational", distances.relational_distance),
+        ("shrink", controls.shrink_penalty),
+        ("unbiased", controls.unbiased_distance),
     ],
 )
 def test_each_distance_is_the_function_of_its_name(train, kind, function):
@@ -55,6 +58,30 @@ def test_each_distance_is_the_function_of_its_name(train, kind, function):
     assert objective.alignment.distance is function
     bounded = settings(**{"objective.alignment.distance": {"kind": kind}}).objective.alignment.distance.bounded
     assert bounded == getattr(function, "bounded", False)
+
+
+@pytest.mark.parametrize(
+    ("chosen", "expected"),
+    [
+        ({"kind": "info_nce", "temperature": 0.5}, lambda x, z: distances.info_nce_distance(x, z, 0.5)),
+        ({"kind": "isotropic", "variance": 0.3}, lambda x, z: controls.isotropic_distance(x, z, 0.3)),
+        ({"kind": "permuted"}, controls.permuted(covariance_distance)),
+        (
+            {"kind": "permuted", "of": {"kind": "info_nce", "temperature": 0.5}},
+            lambda x, z: distances.info_nce_distance(x, z[[2, 0, 1]], 0.5),
+        ),
+    ],
+)
+def test_the_settings_of_a_distance_reach_it(train, chosen, expected):
+    x, z = torch.tensor([[1.0, 0.0], [2.0, 1.0], [0.0, 3.0]]), torch.tensor([[0.5, 1.0], [1.0, -1.0], [3.0, 0.0]])
+    alignment = build.parts(settings(**{"objective.alignment.distance": chosen}), train).objective.alignment
+    assert alignment.distance(x, z) == expected(x, z)
+
+
+@pytest.mark.parametrize("kind", ["relational", "info_nce"])
+def test_a_negative_weight_reaches_a_bounded_distance(train, kind):
+    chosen = {"objective.alignment.distance": {"kind": kind}, "objective.alignment.pairs": {"audio-vision": -0.1}}
+    assert build.parts(settings(**chosen), train).objective.alignment.pairs == {("audio", "vision"): -0.1}
 
 
 @pytest.mark.parametrize(("variant", "own"), [("copied_labels", False), ("true_labels", True)])

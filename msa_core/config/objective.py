@@ -1,61 +1,15 @@
-"""Settings of what is minimised: alignment, its distance, and the source of the unimodal labels."""
+"""Settings of what is minimised: the alignment and the source of the unimodal labels."""
 
 from collections.abc import Mapping
 from math import isfinite
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, PlainSerializer, model_validator
 
 from msa_core import MODALITIES
 from msa_core.config.base import MMSA, Count, Number, Settings, Width, shown
 from msa_core.config.data import Modality
-
-# --- distances ------------------------------------------------------------------------------------------------------
-
-
-class DistanceSettings(Settings):
-    """A distance; a negative weight, which drives features apart without end, needs a bounded one."""
-
-    bounded: ClassVar[bool] = False
-
-
-class CovarianceDistance(DistanceSettings):
-    """The paper's, `msa_core.alignment.covariance_distance`."""
-
-    kind: Literal["covariance"] = "covariance"
-
-
-class CorrelationDistance(DistanceSettings):
-    """`msa_core.parts.distances.correlation_distance`: scale-free, bounded."""
-
-    kind: Literal["correlation"] = "correlation"
-    bounded: ClassVar[bool] = True
-
-
-class CKADistance(DistanceSettings):
-    """`msa_core.parts.distances.cka_distance`: sees which sample is which, bounded."""
-
-    kind: Literal["cka"] = "cka"
-    bounded: ClassVar[bool] = True
-
-
-class CMDDistance(DistanceSettings):
-    """`msa_core.parts.distances.cmd_distance`: central moments, bounded."""
-
-    kind: Literal["cmd"] = "cmd"
-    bounded: ClassVar[bool] = True
-
-
-class MeanAndCovarianceDistance(DistanceSettings):
-    """`msa_core.parts.distances.mean_and_covariance_distance`."""
-
-    kind: Literal["mean_and_covariance"] = "mean_and_covariance"
-
-
-DistanceConfig = Annotated[
-    CovarianceDistance | CorrelationDistance | CKADistance | CMDDistance | MeanAndCovarianceDistance,
-    Field(discriminator="kind"),
-]
+from msa_core.config.distances import BOUNDED, CovarianceDistance, DistanceConfig
 
 
 def _split_pairs(pairs: Any) -> Any:
@@ -98,7 +52,7 @@ class AlignmentConfig(Settings):
                 expected = "a finite one" if self.distance.bounded else "a finite one of at least 0"
                 raise ValueError(
                     f"got weight {weight} for {'-'.join(pair)} on the distance {self.distance.kind}, expected "
-                    f"{expected}; a negative weight needs a bounded distance: correlation, cka, cmd"
+                    f"{expected}; a negative weight needs a bounded distance: {', '.join(BOUNDED)}"
                 )
         return self
 

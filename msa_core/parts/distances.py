@@ -1,4 +1,28 @@
-"""Other distances between two modalities' features than the paper's, for `AlignmentLoss(pairs, distance=...)`."""
+"""Other distances between two modalities' features than the paper's, for `AlignmentLoss(pairs, distance=...)`.
+
+What each of them sees, by its `kind` in the settings (`msa_core.config.distances`): "sees" where the change moves its
+value, "-" where it does not, for features whose variances and norms are far from zero. The change is made to one
+modality, or the same one to both. A rotation is any orthogonal map of the D coordinates, a shift adds one vector to
+every sample, a permutation changes the order of the samples. A test derives the table.
+
+| kind                | rotated | both | scaled | both | shifted | both | permuted | both |
+|---------------------|---------|------|--------|------|---------|------|----------|------|
+| covariance          | sees    | -    | sees   | sees | -       | -    | -        | -    |
+| correlation         | sees    | sees | -      | -    | -       | -    | -        | -    |
+| cka                 | -       | -    | -      | -    | -       | -    | sees     | -    |
+| cmd                 | sees    | sees | sees   | sees | sees    | sees | -        | -    |
+| mean_and_covariance | sees    | -    | sees   | sees | sees    | -    | -        | -    |
+| relational          | -       | -    | -      | -    | sees    | sees | sees     | -    |
+| info_nce            | sees    | -    | -      | -    | sees    | sees | sees     | -    |
+| shrink              | -       | -    | sees   | sees | -       | -    | -        | -    |
+| isotropic           | -       | -    | sees   | sees | -       | -    | -        | -    |
+| unbiased            | sees    | -    | sees   | sees | -       | -    | sees     | sees |
+| permuted            | sees    | -    | sees   | sees | -       | -    | -        | -    |
+
+Only a distance that sees one modality's permutation can use which sample belongs to which: `cka`, `relational` and
+`info_nce`. `unbiased` depends on which samples are in which half-batch, and on nothing else in their order. `permuted`
+is here that of the paper's distance.
+"""
 
 from typing import TypeVar
 
@@ -47,9 +71,8 @@ def cka_distance(x: Tensor, z: Tensor, eps: float = 1e-8) -> Tensor:
 
     ``1 - ||C(X, Z)||_F^2 / (||C(X)||_F ||C(Z)||_F)``, C(X, Z) the cross-covariance; range [0, 1]. With the centred
     Gram matrices K and L the quotient is <K, L> / (||K||_F ||L||_F): not negative, since both are positive
-    semidefinite, and at most 1 by Cauchy and Schwarz. Unchanged by a rotation or a scale of either modality's
-    features. It is the one distance here that sees which sample is which; on a batch of few samples it is biased
-    downwards, as any features of B samples are alike where B is not far above D.
+    semidefinite, and at most 1 by Cauchy and Schwarz. On a batch of few samples it is biased downwards, as any features
+    of B samples are alike where B is not far above D.
 
     Args:
         x, z: features of two modalities, (B, D) each; the widths may differ.
@@ -106,6 +129,60 @@ def cmd_distance(x: Tensor, z: Tensor, moments: int = 5) -> Tensor:
     return torch.linalg.vector_norm(torch.stack(gaps), dim=1).sum() / x.shape[1] ** 0.5
 
 
+@bounded
+def relational_distance(x: Tensor, z: Tensor, eps: float = 1e-8) -> Tensor:
+    """The distance of the samples' cosine matrices, ``||S(X) - S(Z)||_F^2 / (4 B^2)``; range [0, 1].
+
+    ``S(X)_ij`` is the cosine of samples i and j. After similarity-preserving distillation (Tung and Mori 2019, arXiv
+    1907.09682), which divides the rows of ``X X'`` by their norms, not those of X, and has no factor 4. With it the
+    range is that of `correlation_distance`, of which this is the counterpart among samples.
+
+    Args:
+        x, z: features of two modalities, (B, D) each; the widths may differ. A single sample is at distance 0.
+        eps: added to each squared norm before the square root, so that a zero sample has cosine 0 with all.
+
+    Returns:
+        Scalar.
+
+    >>> x = torch.tensor([[1.0, 0.0], [2.0, 0.0]])
+    >>> z = torch.tensor([[0.0, 3.0], [0.0, -1.0]])  # cosine 1 between the samples of x, -1 between those of z
+    >>> round(relational_distance(x, z).item(), 4)
+    0.5
+    """
+    x, z = unit_rows(x, eps), unit_rows(z, eps)
+    return covariance_gap(x @ x.T, z @ z.T)
+
+
+@bounded
+def info_nce_distance(x: Tensor, z: Tensor, temperature: float = 0.07, eps: float = 1e-8) -> Tensor:
+    """Symmetric InfoNCE (van den Oord et al. 2018, arXiv 1807.03748, equation 4), as CLIP trains with it.
+
+    Each sample of one modality is to be told from the others' by its partner in the other modality: the mean
+    cross-entropy of ``softmax(S / temperature)`` against the diagonal, over rows and over columns, with S the (B, B)
+    cosines of X's and Z's samples (Radford et al. 2021, arXiv 2103.00020, figure 3, where the temperature is learned).
+    Range [0, log(1 + (B - 1) exp(2 / temperature))]; log B where all cosines are equal, and above 0 also on equal
+    features. The other samples of the batch are negatives, also those with a like label.
+
+    Args:
+        x, z: features of two modalities, (B, D) each, of one width D. A single sample is at distance 0.
+        temperature: above 0.
+        eps: added to each squared norm before the square root, so that a zero sample has cosine 0 with all.
+
+    Returns:
+        Scalar.
+
+    Raises:
+        ValueError: widths differ.
+
+    >>> x = torch.tensor([[1.0, 0.0], [0.0, 1.0]])
+    >>> round(info_nce_distance(x, x, temperature=1.0).item(), 4)  # log(1 + exp(-1))
+    0.3133
+    """
+    same_width(x, z)
+    logits = unit_rows(x, eps) @ unit_rows(z, eps).T / temperature  # (B, B)
+    return (logits.logsumexp(dim=0) + logits.logsumexp(dim=1) - 2 * logits.diagonal()).mean() / 2
+
+
 def mean_and_covariance_distance(x: Tensor, z: Tensor) -> Tensor:
     """The paper's distance, which no shift changes, and one of the means: ``+ ||mean X - mean Z||^2 / (4 D)``.
 
@@ -132,3 +209,8 @@ def correlation_matrix(covariance_matrix: Tensor, eps: float = 1e-8) -> Tensor:
     """The correlation matrix of a covariance matrix, (D, D) -> (D, D); `eps` is added to each variance."""
     scale = (covariance_matrix.diagonal() + eps).rsqrt()
     return scale[:, None] * covariance_matrix * scale[None, :]
+
+
+def unit_rows(x: Tensor, eps: float = 1e-8) -> Tensor:
+    """Each sample divided by its norm, (B, D) -> (B, D); `eps` is added to each squared norm."""
+    return x * (x.square().sum(dim=1, keepdim=True) + eps).rsqrt()

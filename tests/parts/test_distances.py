@@ -1,31 +1,38 @@
-"""Oracles: numpy.corrcoef, centred Gram matrices, scipy's moments, finite differences in float64."""
+"""Oracles: numpy.corrcoef, centred Gram matrices, scipy, scikit-learn's cosines, finite differences in float64."""
+
+import math
+import re
 
 import numpy as np
 import pytest
+import scipy.special
 import scipy.stats
 import torch
-from hypothesis import given
+from hypothesis import Phase, find, given, settings
 from hypothesis import strategies as st
+from hypothesis.errors import NoSuchExample
 from hypothesis.extra.numpy import arrays
+from sklearn.metrics.pairwise import cosine_similarity
 
-from msa_core.alignment import covariance_distance
+from msa_core import build
+from msa_core.alignment import AlignmentLoss, covariance_distance
+from msa_core.config.distances import DistanceConfig
+from msa_core.config.problems import kind_of, settings_classes
+from msa_core.parts import distances
 from msa_core.parts.distances import (
     cka_distance,
     cmd_distance,
     correlation_distance,
     correlation_matrix,
+    info_nce_distance,
     mean_and_covariance_distance,
+    relational_distance,
 )
 
 FLOAT64 = {"rtol": 1e-10, "atol": 1e-12}  # sums of at most a few hundred products
-DISTANCES = {
-    "covariance": covariance_distance,
-    "correlation": correlation_distance,
-    "cka": cka_distance,
-    "cmd": cmd_distance,
-    "mean_and_covariance": mean_and_covariance_distance,
-}
-BOUNDED_DISTANCES = ("correlation", "cka", "cmd")
+DISTANCES = {kind_of(each): build.distance(each()) for each in settings_classes(DistanceConfig)}
+BOUNDED_DISTANCES = ("correlation", "cka", "cmd", "relational", "info_nce")
+ANY_WIDTHS = ("cka", "relational", "shrink", "isotropic")
 
 
 def features(seed=0, samples=7, width=4):
@@ -77,30 +84,111 @@ def test_mean_and_covariance_distance_against_numpy():
     np.testing.assert_allclose(mean_and_covariance_distance(x, z), covariances + means, rtol=1e-12)
 
 
+def cosines(x, z, temperature=1.0):
+    return cosine_similarity(x.numpy(), z.numpy()) / temperature
+
+
+def test_relational_distance_against_scikit_learn():
+    x, z = features(1, width=4), features(2, width=6)
+    expected = np.sum((cosines(x, x) - cosines(z, z)) ** 2) / (4 * len(x) ** 2)
+    np.testing.assert_allclose(relational_distance(x, z, eps=0), expected, rtol=1e-12)
+
+
+@pytest.mark.parametrize("temperature", [0.07, 1.0])
+def test_info_nce_distance_against_scipy(temperature):
+    """The mean of two cross-entropies against the diagonal."""
+    x, z = features(1), features(2)
+    logits = cosines(x, z, temperature)
+    entropies = [-np.diag(scipy.special.log_softmax(logits, axis=axis)).mean() for axis in (0, 1)]
+    np.testing.assert_allclose(info_nce_distance(x, z, temperature, eps=0), np.mean(entropies), rtol=1e-12)
+
+
+def test_info_nce_of_partners_that_cannot_be_told_apart_is_the_logarithm_of_their_number():
+    alike = torch.ones(7, 4)
+    assert info_nce_distance(alike, 2 * alike).item() == pytest.approx(math.log(7), rel=1e-6)
+    assert info_nce_distance(10 * torch.eye(7), torch.eye(7)).item() == pytest.approx(0, abs=1e-5)
+
+
+CHANGES = {  # of (B, D) features, by a generator
+    "rotated": lambda x, draw: x @ np.linalg.qr(draw.standard_normal((x.shape[1],) * 2))[0],
+    "scaled": lambda x, draw: x * draw.uniform(2, 3),
+    "shifted": lambda x, draw: x + draw.standard_normal(x.shape[1]),
+    "permuted": lambda x, draw: x[draw.permutation(len(x))],
+}
+
+
+def sees(distance, change, both):
+    """Whether any draw is found whose distance the change moves."""
+
+    def moved(seed):
+        x, z = features(seed).numpy(), features(seed + 1).numpy()
+        changed = [change(each, np.random.default_rng(seed)) for each in (x, z)]
+        before, after = (
+            distance(*map(torch.from_numpy, pair)) for pair in ((x, z), (changed[0] if both else x, changed[1]))
+        )
+        return not math.isclose(before, after, rel_tol=1e-6, abs_tol=1e-9)
+
+    few = settings(max_examples=20, phases=[Phase.generate], database=None, derandomize=True)
+    try:
+        find(st.integers(0, 10**6), moved, settings=few)
+    except NoSuchExample:
+        return False
+    return True
+
+
+def test_the_table_of_what_each_distance_sees_is_what_is_found():
+    rows = [re.findall(r"[\w-]+", line) for line in distances.__doc__.splitlines() if re.match(r"\| \w", line)]
+    written = {kind: cells for kind, *cells in rows[1:]}
+    assert rows[0] == ["kind", *(header for name in CHANGES for header in (name, "both"))]
+    assert written == {
+        kind: ["sees" if sees(distance, change, both) else "-" for change in CHANGES.values() for both in (False, True)]
+        for kind, distance in DISTANCES.items()
+    }
+
+
 matrices = arrays(np.float64, (6, 3), elements=st.floats(-5, 5, allow_subnormal=False)).map(torch.from_numpy)
 
 
-@given(matrices, matrices, st.permutations(range(6)), st.permutations(range(3)))
-def test_what_the_distances_do_not_see(x, z, samples, coordinates):
-    """The order of samples and coordinates; of one modality alone: cka of coordinates, the others of samples."""
-    for name, distance in DISTANCES.items():
-        before = distance(x, z)
-        torch.testing.assert_close(distance(x[samples], z[samples]), before, rtol=1e-6, atol=1e-9)
-        torch.testing.assert_close(distance(x[:, coordinates], z[:, coordinates]), before, rtol=1e-6, atol=1e-9)
-        alone = distance(x, z[:, coordinates]) if name == "cka" else distance(x, z[samples])
-        torch.testing.assert_close(alone, before, rtol=1e-6, atol=1e-9)
+@given(matrices, matrices, st.permutations(range(3)))
+def test_the_order_of_the_coordinates_is_not_seen(x, z, order):
+    for distance in DISTANCES.values():
+        torch.testing.assert_close(distance(x[:, order], z[:, order]), distance(x, z), rtol=1e-6, atol=1e-9)
 
 
-def test_cka_sees_which_sample_is_which():
-    x = features(1)
-    assert cka_distance(x, x.flip(0)) > 0.1
+@pytest.mark.parametrize("distance", DISTANCES)
+def test_random_streams_are_left_alone_and_a_value_repeats(distance):
+    x, z, state = features(1), features(2), torch.get_rng_state()
+    assert DISTANCES[distance](x, z) == DISTANCES[distance](x, z)
+    assert torch.equal(torch.get_rng_state(), state)
 
 
-@given(st.integers(0, 1000), st.floats(0.01, 100))
-def test_cka_is_unchanged_by_rotation_scale_and_shift(seed, scale):
-    x, z = features(seed), features(seed + 1)
-    rotation = torch.linalg.qr(features(seed + 2, samples=4))[0]
-    torch.testing.assert_close(cka_distance(scale * x @ rotation + 3, z), cka_distance(x, z), **FLOAT64)
+@pytest.mark.parametrize("distance", DISTANCES)
+def test_the_smallest_batch_has_a_finite_gradient_and_a_smaller_one_is_refused(distance):
+    function = DISTANCES[distance]
+    least = getattr(function, "least_samples", 2)
+    assert least == (4 if distance == "unbiased" else 2)
+    x, z = features(1, least).requires_grad_(), features(2, least)
+    function(x, z).backward()
+    assert x.grad.isfinite().all() and x.grad.abs().sum() > 0
+    loss = AlignmentLoss(["audio-vision"], function)
+    assert loss({"audio": x, "vision": z}).total == function(x, z)
+    with pytest.raises(ValueError, match=rf"got features of shape \({least - 1}, 4\), .* with B at least {least}"):
+        loss({"audio": x[1:], "vision": z[1:]})
+
+
+@pytest.mark.parametrize("distance", DISTANCES)
+def test_samples_without_a_modality_are_left_out_and_the_pair_where_too_few_are_left(distance):
+    maps = {"audio": features(1, 9).requires_grad_(), "vision": features(2, 9)}
+    present = {"audio": torch.arange(9) != 3, "vision": torch.arange(9) > 1}
+    rows = [2, 4, 5, 6, 7, 8]
+    loss = AlignmentLoss({"audio-vision": 3.0}, DISTANCES[distance])
+    output = loss(maps, present)
+    torch.testing.assert_close(output.total, 3 * DISTANCES[distance](maps["audio"][rows], maps["vision"][rows]))
+    output.total.backward()
+    assert maps["audio"].grad[[0, 1, 3]].abs().sum() == 0
+    for left in (1, 2, 3, 4):
+        found = loss(maps, {"audio": torch.arange(9) < left}).pairs
+        assert bool(found) == (left >= getattr(DISTANCES[distance], "least_samples", 2))
 
 
 @given(st.integers(0, 1000), st.floats(-10, 10))
@@ -111,20 +199,30 @@ def test_a_shift_adds_a_quarter_of_its_square_to_mean_and_covariance_alone(seed,
 
 
 @pytest.mark.parametrize("distance", DISTANCES)
-def test_distances_are_zero_on_equal_symmetric_and_not_negative(distance):
+def test_distances_are_symmetric_and_but_for_the_unbiased_one_not_negative(distance):
     x, z = features(1), features(2)
-    assert DISTANCES[distance](x, x).item() == pytest.approx(0, abs=1e-15)  # cka: one minus a quotient, rounded
     torch.testing.assert_close(DISTANCES[distance](x, z), DISTANCES[distance](z, x), **FLOAT64)
-    assert DISTANCES[distance](x, z) > 0
+    assert DISTANCES[distance](x, z) > 0 or distance == "unbiased"
 
 
-@pytest.mark.parametrize("distance", sorted(set(DISTANCES) - {"cka"}))
+@pytest.mark.parametrize("distance", sorted(set(DISTANCES) - {"info_nce", "shrink", "isotropic"}))
+def test_equal_features_are_at_distance_zero(distance):
+    x = features(1)
+    assert DISTANCES[distance](x, x).item() == pytest.approx(0, abs=1e-15)  # cka: one minus a quotient, rounded
+
+
+@pytest.mark.parametrize("distance", ANY_WIDTHS)
+def test_unequal_widths_are_taken_where_no_coordinates_are_compared(distance):
+    assert DISTANCES[distance](features(1), features(2, width=1)) > 0
+
+
+@pytest.mark.parametrize("distance", sorted(set(DISTANCES) - set(ANY_WIDTHS)))
 def test_unequal_widths_are_refused_also_where_they_would_broadcast(distance):
     with pytest.raises(ValueError, match="widths 4 and 1"):
         DISTANCES[distance](features(1), features(2, width=1))
 
 
-RANGES = {"correlation": 1, "cka": 1, "cmd": 2.5}
+RANGES = {"correlation": 1, "cka": 1, "cmd": 2.5, "relational": 1, "info_nce": math.log1p(5 * math.exp(2 / 0.07))}
 
 
 @pytest.mark.parametrize("distance", BOUNDED_DISTANCES)
@@ -143,7 +241,7 @@ def test_bounded_distances_stay_in_their_range_whatever_the_features(x, z, scale
 
 @pytest.mark.parametrize("distance", sorted(set(DISTANCES) - set(BOUNDED_DISTANCES)))
 def test_the_other_distances_have_no_bound(distance):
-    assert DISTANCES[distance](1e6 * features(1), features(2)) > 1e12
+    assert DISTANCES[distance](1e6 * features(1), features(2)) > 1e9
 
 
 @pytest.mark.parametrize("distance", BOUNDED_DISTANCES)
