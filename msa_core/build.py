@@ -15,7 +15,7 @@ from msa_core.config import RunConfig
 from msa_core.config import distances as chosen
 from msa_core.config import model as models
 from msa_core.config import objective as objectives
-from msa_core.data import FeatureSet, load_features, planted_features, require_file
+from msa_core.data import FeatureSet, draw_seed, load_features, planted_features, require_file
 from msa_core.data.resplit import resplit
 from msa_core.encoders import FrameEncoder, FrozenText, TextEncoder, load_text_encoder, load_tokenizer, most_tokens
 from msa_core.frozen import freeze_text
@@ -51,7 +51,10 @@ def dataset(config: RunConfig, statistics: Mapping[str, Tensor] | None = None) -
     tokenizer = load_tokenizer(config.text.encoder)
     cache = None
     if path is None:
-        data = planted_features(**settings.planted.model_dump(), max_tokens=settings.max_tokens, tokenizer=tokenizer)
+        planted = settings.planted.model_dump()
+        if planted["seed"] is None:
+            planted["seed"] = draw_seed(config.seed)
+        data = planted_features(**planted, max_tokens=settings.max_tokens, tokenizer=tokenizer)
     else:
         folder = path.parent if settings.cache_folder is None else from_root(settings.cache_folder)
         cache = folder / f"{path.name}.cache"

@@ -1,26 +1,47 @@
 """Settings of the data and of the text encoder that decides how text is read."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
+from msa_core import MODALITIES
 from msa_core.config.base import MMSA, MOST, UNNUMBERED, Count, Name, Number, Seed, Settings, Text
 
 Modality = Literal["text", "audio", "vision"]
 Split = Literal["train", "valid", "test"]
 Share = Annotated[Number, Field(ge=0, le=1)]
-Ratio = Annotated[Number, Field(gt=0)]
+NotNegative = Annotated[Number, Field(ge=0)]
 Sum = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 
 
+def _for_all(value: Any) -> Any:
+    """0.5 -> 0.5 for each modality: one spelling."""
+    return dict.fromkeys(MODALITIES, value) if isinstance(value, int | float) else value
+
+
+ONE_FOR_ALL = BeforeValidator(_for_all)
+
+
 class Planted(Settings):
-    """Arguments of `planted_features`."""
+    """Arguments of `planted_features`; of a mapping, those that are left out have the default of `PlantedProcess`."""
 
     num_train: int = Field(600, ge=2, le=MOST, description="samples")
     num_valid: int = Field(200, ge=2, le=MOST, description="samples")
     num_test: int = Field(300, ge=2, le=MOST, description="samples")
-    signal_to_noise: dict[Modality, Ratio] = Field({}, description="per modality; those left out have the default")
-    seed: Seed = Field(0, description="of the data, not of the training")
+    signal_to_noise: Annotated[dict[Modality, NotNegative], ONE_FOR_ALL] = Field(
+        {}, description="per modality or one for all; 0, for audio and vision: nothing but noise"
+    )
+    shared_part: Annotated[dict[Modality, Share], ONE_FOR_ALL] = Field(
+        {}, description="of each sentiment's variance, per modality or one for all"
+    )
+    task_weights: dict[Modality, Number] = Field({}, description="of each sentiment in the label; negative: conflict")
+    label_noise: NotNegative = Field(0.0, description="standard deviation, on the label's scale")
+    seed: Seed | None = Field(0, description="of the data, not of the training; None: follows the run's seed")
+
+    @property
+    def process(self) -> dict[str, Any]:
+        """The attributes of `PlantedProcess`."""
+        return self.model_dump(include={"signal_to_noise", "shared_part", "task_weights", "label_noise"})
 
 
 class DatasetConfig(Settings):

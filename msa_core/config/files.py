@@ -43,15 +43,20 @@ def load_yaml(path: Path) -> dict[str, Any]:
     return content
 
 
-def load_preset(dataset: str) -> dict[str, Any]:
-    """The settings of `config/datasets/<dataset>.yaml`.
+def load_preset(dataset: str) -> list[dict[str, Any]]:
+    """The settings of `config/datasets/<dataset>.yaml`, behind those of the preset that it is `like`, if it is.
 
     Raises:
-        ValueError: there is no such file, it cannot be read, or it names another data set.
+        ValueError: there is no such file, it cannot be read, or it is like itself, by way of others or not.
     """
     presets = {path.stem: path for path in (paths.CONFIG / "datasets").glob("*.yaml")}
     require_known("dataset", dataset, presets, "config/datasets")
-    return load_yaml(presets[dataset])
+    layers = [load_yaml(presets.pop(dataset))]
+    while "like" in layers[0]:
+        base = layers[0].pop("like")
+        require_known(f"like of {dataset}:", base, presets, "the other files of config/datasets")
+        layers.insert(0, load_yaml(presets.pop(base)))
+    return layers
 
 
 def load_variants() -> dict[str, dict[str, Any]]:

@@ -67,17 +67,18 @@ def resolve(
     >>> resolve("planted", "no_alignment", overrides={"training.max_epochs": 3}).training.max_epochs
     3
     """
-    preset, variants = load_preset(dataset), load_variants()
+    layers, variants = load_preset(dataset), load_variants()
     require_known("variant", variant, variants, "config/variants.yaml")
     given = {} if features is None else {"dataset.features": features}
     changes = [*_changes(variants[variant]), *_changes({} if overrides is None else overrides), *_changes(given)]
-    if reserved := sorted({"seed", "variant"} & {*preset, *(names[0] for names, _ in changes)}):
+    if reserved := sorted({"seed", "variant"} & set().union(*layers, (names[0] for names, _ in changes))):
         raise ValueError(
             f"settings of {dataset} / {variant}: got {reserved[0]} in a preset or an override, expected it as the "
             f"parameter {reserved[0]!r}"
         )
     settings = _defaults(RunConfig) | {"variant": variant, "seed": seed}
-    _merge(settings, preset, RunConfig)
+    for layer in layers:
+        _merge(settings, layer, RunConfig)
     for names, value in changes:
         _merge(settings, _nested(names, value), RunConfig)
     try:
