@@ -85,6 +85,21 @@ class TrainingLoop:
         parts = {"model": self.model, "objective": self.objective, "labels": self.labels, "optimizer": self.optimizer}
         return parts if self.averaged is None else parts | {"averaged": self.averaged}
 
+    @property
+    def batches_an_epoch(self) -> int:
+        """Their number."""
+        return number_of_batches(self.train, self.config.batch_size, self._multiple)
+
+    @property
+    def _multiple(self) -> int:
+        return self.config.batch_size * self.config.accumulate if self.config.drop_remainder else 1
+
+    def batches(self, epoch: int) -> Iterator[Batch]:
+        """Those of one epoch, counted from 1, in their order."""
+        config = self.config
+        shuffle_seed = self.seed * 100_003 + epoch
+        return batches(self.train, config.batch_size, shuffle_seed, config.by_length, self._multiple)
+
     def steps(self, epoch: int, trained: int = 0) -> Iterator[tuple[int, dict[str, Tensor]]]:
         """One pass over the split; each batch's size and loss terms, once it is trained on.
 
@@ -97,21 +112,20 @@ class TrainingLoop:
         """
         self.model.train()
         parameters = [parameter for group in self.optimizer.param_groups for parameter in group["params"]]
-        order = batches(self.train, self.config.batch_size, shuffle_seed=self.seed * 100_003 + epoch)
-        last = number_of_batches(self.train, self.config.batch_size)
         unchecked: list[dict[str, Tensor]] = []
         number = trained
-        for window in _windows(islice(order, trained, None), self.config.accumulate):
+        for window in _windows(islice(self.batches(epoch), trained, None), self.config.accumulate):
             samples = sum(len(batch) for batch in window)
             for place, batch in enumerate(window, start=1):
                 number += 1
                 terms = self._backward(batch.to(self.accelerator.device), samples, epoch)
                 unchecked.append(terms)
-                if len(unchecked) == CHECK_EVERY or number == last:
+                if len(unchecked) == CHECK_EVERY or number == self.batches_an_epoch:
                     _refuse_infinite(unchecked, epoch, number)
                     unchecked = []
                 if place == len(window):
-                    self.accelerator.clip_grad_norm_(parameters, self.config.max_gradient_norm)
+                    if self.config.max_gradient_norm is not None:
+                        self.accelerator.clip_grad_norm_(parameters, self.config.max_gradient_norm)
                     self.optimizer.step()
                     self.optimizer.zero_grad()
                     if self.averaged is not None:
@@ -123,8 +137,9 @@ class TrainingLoop:
         output = self.model(batch)
         labels = {task: self.labels.labels(task, batch.index) for task in output.predictions}
         terms = self.objective(output, labels)
-        # Each sample weighs the same in a step, also in a last one of fewer batches than the others.
-        self.accelerator.backward(terms["total"] * (len(batch) / samples))
+        # By the mean, each sample weighs the same in a step, also in a last one of fewer batches than the others.
+        weight = len(batch) / samples if self.config.accumulated == "mean" else 1.0
+        self.accelerator.backward(terms["total"] * weight)
         features = {task: feature.detach() for task, feature in output.features.items()}
         self.labels.update(features, batch.index, epoch, output.present)
         return {name: value.detach() for name, value in terms.items()}
@@ -161,11 +176,10 @@ def fit(
     if not progress.trajectories:
         progress.trajectories += _trajectory(loop.labels, train, epoch=0)
 
-    steps = number_of_batches(train, config.batch_size)
-    trained = progress.epoch * steps + progress.partial.batches
+    trained = progress.epoch * loop.batches_an_epoch + progress.partial.batches
     with (
         StateKeeper(state_file, loop.parts, progress, config.state_every) as keeper,
-        tqdm(total=config.max_epochs * steps, initial=trained, unit="batch") as bar,
+        tqdm(total=config.max_epochs * loop.batches_an_epoch, initial=trained, unit="batch") as bar,
     ):
         while progress.epoch < config.max_epochs and progress.epoch - progress.best.epoch < config.patience:
             bar.set_description(f"epoch {progress.epoch + 1}")
@@ -250,11 +264,12 @@ def _refuse_infinite(batch_terms: list[dict[str, Tensor]], epoch: int, last: int
 
 
 def _parameter_groups(model: Model, objective: nn.Module, groups: GroupsConfig) -> list[dict[str, Any]]:
-    """The model's groups and the rest, each once with weight decay and once (biases, norms) without."""
+    """The model's groups and the rest, each once with weight decay and once (biases, norms) without; none frozen."""
     members: dict[str, list[nn.Parameter]] = {name: [] for name in type(groups).model_fields}
     group_of = {id(p): group for group, parameters in model.parameter_groups().items() for p in parameters}
     for parameter in [*model.parameters(), *objective.parameters()]:
-        members[group_of.get(id(parameter), "rest")].append(parameter)
+        if parameter.requires_grad:
+            members[group_of.get(id(parameter), "rest")].append(parameter)
     split = []
     for name, parameters in members.items():
         settings = getattr(groups, name)

@@ -37,9 +37,20 @@ class TrainingConfig(Settings):
     """The loop."""
 
     batch_size: int = Field(16, ge=2, le=MOST, description=f"samples ({MMSA})")
+    by_length: bool = Field(True, description="batches of like length, for little padding; false: random ones, as MMSA")
+    drop_remainder: bool = Field(
+        False,
+        description="an epoch leaves out the samples, drawn anew each time, that do not fill a step of batch_size "
+        "times accumulate; false: batches differ in size by at most one, and the last step may have fewer of them",
+    )
     accumulate: Count = Field(1, description=f"batches whose gradients make one step ({MMSA}: update_epochs 4)")
+    accumulated: Literal["mean", "sum"] = Field(
+        "mean", description="mean: over the step's samples; sum: of the batches' means, as MMSA"
+    )
     groups: GroupsConfig = GroupsConfig()
-    max_gradient_norm: Number = Field(1.0, gt=0, description="gradients are scaled down to this norm")
+    max_gradient_norm: Annotated[Number, Field(gt=0)] | None = Field(
+        1.0, description="gradients are scaled down to this norm; None: they are not, as in MMSA"
+    )
     max_epochs: Count = Field(50, description="epochs at most")
     patience: Count = Field(8, description=f"epochs without a better validation MAE before the end ({MMSA})")
     precision: Precision = Field(
