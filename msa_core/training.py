@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 from tqdm.auto import tqdm
 
+from msa_core import diagnostics
 from msa_core.config import GroupsConfig, TrainingConfig
 from msa_core.data.features import Batch, FeatureSet, batches, number_of_batches
 from msa_core.inference import encodings, evaluate, infer, predict, task_metrics
@@ -36,7 +37,8 @@ class Fit:
 
     Attributes:
         history: a row an epoch: "epoch", each loss term (mean over train samples), "learning_rate_<group>",
-            "seconds", "valid_<metric>" of the multimodal task, and "valid_averaged_<metric>" of the averaged weights.
+            "seconds", "valid_<metric>" of the multimodal task, "valid_averaged_<metric>" of the averaged weights, and
+            what `msa_core.diagnostics` gives, if asked for.
         trajectories: "id", "epoch" and a column of labels for each task: the labels at the end of each epoch, epoch 0
             being the start; empty without label generation.
         best_epoch: the one with the lowest validation MAE, whose weights the model has.
@@ -78,6 +80,8 @@ class TrainingLoop:
         self.model, self.objective, self.optimizer = self.accelerator.prepare(parts.model, parts.objective, optimizer)
         self.labels = parts.labels.to(self.accelerator.device)
         self.train, self.config, self.seed = train, config, seed
+        self._multiple = config.batch_size * config.accumulate if config.drop_remainder else 1
+        self.batches_an_epoch = number_of_batches(train, config.batch_size, self._multiple)
 
     @property
     def parts(self) -> dict[str, Any]:
@@ -85,20 +89,10 @@ class TrainingLoop:
         parts = {"model": self.model, "objective": self.objective, "labels": self.labels, "optimizer": self.optimizer}
         return parts if self.averaged is None else parts | {"averaged": self.averaged}
 
-    @property
-    def batches_an_epoch(self) -> int:
-        """Their number."""
-        return number_of_batches(self.train, self.config.batch_size, self._multiple)
-
-    @property
-    def _multiple(self) -> int:
-        return self.config.batch_size * self.config.accumulate if self.config.drop_remainder else 1
-
     def batches(self, epoch: int) -> Iterator[Batch]:
         """Those of one epoch, counted from 1, in their order."""
-        config = self.config
         shuffle_seed = self.seed * 100_003 + epoch
-        return batches(self.train, config.batch_size, shuffle_seed, config.by_length, self._multiple)
+        return batches(self.train, self.config.batch_size, shuffle_seed, self.config.by_length, self._multiple)
 
     def steps(self, epoch: int, trained: int = 0) -> Iterator[tuple[int, dict[str, Tensor]]]:
         """One pass over the split; each batch's size and loss terms, once it is trained on.
@@ -207,6 +201,10 @@ def _epoch(
     row: dict[str, float] = {"epoch": epoch, **_train_epoch(loop, epoch, progress.partial, bar, keep)}
     metrics = evaluate(loop.model, valid, scheme)["multimodal"]
     row |= {f"learning_rate_{group['name']}": group["lr"] for group in loop.optimizer.param_groups}
+    if loop.config.diagnostics:
+        shown = (batch.to(loop.accelerator.device) for batch in islice(loop.batches(epoch), diagnostics.BATCHES))
+        row |= diagnostics.gradients(loop.model, loop.objective, loop.labels, shown)
+        row |= diagnostics.likeness(loop.model, loop.objective, valid)
     row |= {"seconds": time.perf_counter() - started}
     row |= {f"valid_{metric}": value for metric, value in metrics.items()}
     progress.best.update(epoch, metrics["mae"], loop.model)

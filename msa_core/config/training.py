@@ -62,6 +62,9 @@ class TrainingConfig(Settings):
     average: bool = Field(
         False, description="also evaluate a moving average of the weights, selected by its own validation MAE"
     )
+    diagnostics: bool = Field(
+        False, description="the history also shows gradients and encodings: see msa_core.diagnostics"
+    )
     state_every: Annotated[Number, UNNUMBERED] = Field(
         60.0, ge=0, description="seconds between two savings of the resumable state, at least"
     )
