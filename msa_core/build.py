@@ -26,6 +26,7 @@ from msa_core.labels import FixedLabels, UnimodalLabelGenerator
 from msa_core.model import Head, MSAModel, Projection
 from msa_core.objective import MultiTaskLoss
 from msa_core.parts import controls, distances
+from msa_core.parts.damped import DampedLabels
 from msa_core.parts.low_rank import LowRankFusion
 from msa_core.parts.neighbours import NearestNeighbourLabels
 from msa_core.paths import from_root
@@ -117,7 +118,7 @@ def model(config: RunConfig, train: FeatureSet) -> Model:
 def _model(config: RunConfig, train: FeatureSet) -> Model:
     match config.model:
         case models.SharedEncodersConfig() as settings:
-            encoders = {modality: encoder(config, modality, train) for modality in train.modalities}
+            encoders = {modality: encoder(config, settings, modality, train) for modality in train.modalities}
             widths = {modality: part.width for modality, part in encoders.items()}
             joined = fusion(settings.fusion, widths)
             own = projections(config, widths, settings.unimodal)
@@ -136,21 +137,23 @@ def _model(config: RunConfig, train: FeatureSet) -> Model:
             return MulT(text, frame_widths, settings, own, heads)
 
 
-def encoder(config: RunConfig, modality: str, train: FeatureSet) -> TextEncoder | FrozenText | FrameEncoder:
+def encoder(
+    config: RunConfig, settings: models.SharedEncodersConfig, modality: str, train: FeatureSet
+) -> TextEncoder | FrozenText | FrameEncoder:
     """One modality's encoder of the paper's model."""
     if modality == "text":
-        return text_encoder(config, train)
-    settings = getattr(config.model, modality)
+        return text_encoder(config, train, settings.frozen_extractors)
+    own = getattr(settings, modality)
     frame_width = train.sequences[modality].values.shape[1]
-    return FrameEncoder(frame_width, settings.hidden, settings.width, settings.dropout)
+    return FrameEncoder(frame_width, own.hidden, own.width, own.dropout, settings.frozen_extractors)
 
 
-def text_encoder(config: RunConfig, train: FeatureSet) -> TextEncoder | FrozenText:
+def text_encoder(config: RunConfig, train: FeatureSet, frozen: bool = False) -> TextEncoder | FrozenText:
     """The text encoder that every model shares."""
     values = train.sequences["text"].values
-    return (
-        FrozenText(values.shape[1]) if config.text.frozen else load_text_encoder(config.text.encoder, values.unique())
-    )
+    if config.text.frozen:
+        return FrozenText(values.shape[1])
+    return load_text_encoder(config.text.encoder, values.unique(), frozen)
 
 
 def projections(config: RunConfig, widths: Mapping[str, int], settings: models.UnimodalConfig) -> dict[str, Projection]:
@@ -255,9 +258,11 @@ def labels(config: RunConfig, train: FeatureSet, trained: Model) -> LabelSource:
                 config.dataset.label_bound,
                 settings.exclude_zero,
                 settings.centre_distance,
+                momentum=settings.momentum,
+                first_epoch=settings.first_epoch,
             )
             source.initialise(torch.arange(len(train)), train.labels)
-            return source
+            return DampedLabels(source, settings.share) if isinstance(settings, objectives.DampedLabels) else source
         case objectives.CopiedLabels() | objectives.NoUnimodalLabels():
             return FixedLabels(y | dict.fromkeys(trained.tasks, train.labels))
         case objectives.TrueLabels():

@@ -61,10 +61,12 @@ class TextEncoder(nn.Module):
         transformer: any `transformers` encoder that takes `input_ids` and `attention_mask`.
         vocabulary: token ids of the training texts, (R,), none twice: other tokens' embeddings are not trained.
             None: all are.
+        frozen: True: nothing is trained, and there is no dropout in training either.
     """
 
-    def __init__(self, transformer: PreTrainedModel, vocabulary: Tensor | None = None) -> None:
+    def __init__(self, transformer: PreTrainedModel, vocabulary: Tensor | None = None, frozen: bool = False) -> None:
         super().__init__()
+        self.frozen = frozen
         if vocabulary is not None:
             transformer.set_input_embeddings(
                 TrainedRows(cast(nn.Embedding, transformer.get_input_embeddings()), vocabulary)
@@ -73,6 +75,14 @@ class TextEncoder(nn.Module):
         self.width = self.states_width = int(transformer.config.hidden_size)
         if getattr(transformer, "pooler", None) is not None:
             transformer.register_module("pooler", None)  # made from the first token's state and read by nobody here
+        if frozen:
+            transformer.requires_grad_(False)
+
+    def train(self, mode: bool = True) -> "TextEncoder":
+        """As `nn.Module.train`, but a frozen transformer stays in evaluation mode."""
+        super().train(mode)
+        self.transformer.train(mode and not self.frozen)
+        return self
 
     def forward(self, tokens: Tensor, lengths: Tensor) -> Tensor:
         """Token ids (B, T) and lengths (B,) -> (B, width)."""
@@ -113,11 +123,12 @@ class FrameEncoder(nn.Module):
         hidden: width of the LSTM.
         width: width of the output.
         dropout: share of the last hidden state set to zero in training.
+        frozen: True: the LSTM is not trained, the linear layer is.
     """
 
-    def __init__(self, frame_dim: int, hidden: int, width: int, dropout: float) -> None:
+    def __init__(self, frame_dim: int, hidden: int, width: int, dropout: float, frozen: bool = False) -> None:
         super().__init__()
-        self.lstm = nn.LSTM(frame_dim, hidden, batch_first=True)
+        self.lstm = nn.LSTM(frame_dim, hidden, batch_first=True).requires_grad_(not frozen)
         self.dropout = nn.Dropout(dropout)
         self.linear = nn.Linear(hidden, width)
         self.width = width
@@ -135,14 +146,14 @@ class FrameEncoder(nn.Module):
         return pad_packed_sequence(self.lstm(packed)[0], batch_first=True, total_length=frames.shape[1])[0]
 
 
-def load_text_encoder(name: str, vocabulary: Tensor | None = None) -> TextEncoder:
+def load_text_encoder(name: str, vocabulary: Tensor | None = None, frozen: bool = False) -> TextEncoder:
     """A text encoder by name.
 
     Args:
         name: "tiny", a two-layer BERT of the planted vocabulary, untrained; "minilm", the pretrained MiniLM of the
             optional extra `[minilm]` (nothing is downloaded); anything else goes to `transformers.AutoModel`: a
             model's name on its hub, such as "bert-base-uncased", or a folder.
-        vocabulary: see `TextEncoder`.
+        vocabulary, frozen: see `TextEncoder`.
 
     Raises:
         ModuleNotFoundError: "minilm" without its extra.
@@ -150,8 +161,8 @@ def load_text_encoder(name: str, vocabulary: Tensor | None = None) -> TextEncode
         ValueError: the model has pickled weights only, needs code of its own, or is damaged.
     """
     if name != "tiny":
-        return TextEncoder(_pretrained(AutoModel, name), vocabulary)
-    return TextEncoder(BertModel(_tiny_config(), add_pooling_layer=False), vocabulary)
+        return TextEncoder(_pretrained(AutoModel, name), vocabulary, frozen)
+    return TextEncoder(BertModel(_tiny_config(), add_pooling_layer=False), vocabulary, frozen)
 
 
 def load_tokenizer(name: str) -> PreTrainedTokenizerBase:

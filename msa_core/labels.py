@@ -39,7 +39,8 @@ class UnimodalLabelGenerator(LabelSource):
     With d_pos and d_neg a feature's distances to the mean feature of the samples labelled above and below zero,
     ``a = (d_neg - d_pos) / (d_pos + eps)``; a modality's new label is
     ``y_s' = y * a_s / (2 a_m) + (y + a_s - a_m) / 2`` clamped to [-H, H], and from epoch i = 2 on
-    ``y_s(i) = (i-1)/(i+1) * y_s(i-1) + 2/(i+1) * y_s'`` (Self-MM, section 3.3; the constants of its release).
+    ``y_s(i) = (i-1)/(i+1) * y_s(i-1) + 2/(i+1) * y_s'`` (Self-MM, section 3.3; the constants of its release; see
+    `momentum` and `first_epoch` for others).
 
     The release recomputes every centre over all N samples at each step. Here the centres are running sums (in
     float64, so that they do not drift), which give the same numbers at a cost per step of O(B), whatever N is.
@@ -57,10 +58,13 @@ class UnimodalLabelGenerator(LabelSource):
         exclude_zero: True: a sample labelled 0 is in neither class (MMSA); False: it is positive (Self-MM release).
         distance: "l2", the Euclidean distance (the release), or "squared", its square over sqrt(D) (the Self-MM paper).
         gather: makes the whole batch of one process's part of it.
+        momentum: share of the old label in each new one, within [0, 1); None: (i-1)/(i+1) in epoch i.
+        first_epoch: the one from which labels move, 2 or later: before it, features are stored alone.
 
     Raises:
         ValueError: no "multimodal" among the features, an unknown distance, a bound that is not positive and finite, a
-            number of samples or a width that is not a positive integer.
+            number of samples or a width that is not a positive integer, a momentum outside [0, 1), a first epoch
+            before 2.
 
     >>> labels = UnimodalLabelGenerator(2, {"multimodal": 1, "text": 1}, label_bound=3)
     >>> index = torch.tensor([0, 1])
@@ -85,6 +89,8 @@ class UnimodalLabelGenerator(LabelSource):
         exclude_zero: bool = True,
         distance: str = "l2",
         gather: Gather = own_batch,
+        momentum: float | None = None,
+        first_epoch: int = 2,
     ) -> None:
         super().__init__()
         if not isinstance(feature_dims, Mapping) or "multimodal" not in feature_dims:
@@ -96,6 +102,13 @@ class UnimodalLabelGenerator(LabelSource):
             raise ValueError(f"UnimodalLabelGenerator: got distance {distance!r}, expected 'l2' or 'squared'")
         if not (is_finite(label_bound) and label_bound > 0):
             raise ValueError(f"UnimodalLabelGenerator: got label_bound {label_bound}, expected a positive number")
+        if momentum is not None and not (is_finite(momentum) and 0 <= momentum < 1):
+            raise ValueError(f"UnimodalLabelGenerator: got momentum {momentum}, expected None or one within [0, 1)")
+        if isinstance(first_epoch, bool) or not isinstance(first_epoch, int) or first_epoch < 2:
+            raise ValueError(
+                f"UnimodalLabelGenerator: got first_epoch {first_epoch}, expected an integer, 2 or more: features are "
+                "there from the second epoch on"
+            )
         check_size("UnimodalLabelGenerator", "num_samples", num_samples, most=100_000_000)
         for task, width in feature_dims.items():
             check_size("UnimodalLabelGenerator", f"the width of {task!r}:", width)
@@ -104,6 +117,7 @@ class UnimodalLabelGenerator(LabelSource):
         self.exclude_zero = exclude_zero
         self.distance = distance
         self.gather = gather
+        self.momentum, self.first_epoch = momentum, first_epoch
         self.tasks = tuple(feature_dims)
         self.modalities = tuple(task for task in self.tasks if task != "multimodal")
         for task, width in feature_dims.items():
@@ -174,7 +188,7 @@ class UnimodalLabelGenerator(LabelSource):
         Args:
             features: "multimodal" and each modality -> (B, D), all that the generator was built with.
             index: sample numbers within 0..N-1, (B,), none twice.
-            epoch: counted from 1; labels move from epoch 2 on.
+            epoch: counted from 1; labels move from `first_epoch` on.
             present: modality -> (B,) bool; a modality left out is there in every sample.
 
         Raises:
@@ -193,7 +207,7 @@ class UnimodalLabelGenerator(LabelSource):
             epoch,
         )
         new_labels = {task: self.labels(task, index) for task in self.tasks}
-        if epoch > 1:
+        if epoch >= self.first_epoch:
             y = new_labels["multimodal"]
             a_m, classes_m = self._relative_distance("multimodal", features["multimodal"])
             a_m_guarded = torch.where(a_m.abs() < EPS, torch.where(a_m < 0, -EPS, EPS), a_m)
@@ -201,7 +215,7 @@ class UnimodalLabelGenerator(LabelSource):
                 a_s, classes_s = self._relative_distance(modality, features[modality])
                 target = y * a_s / (2 * a_m_guarded) + (y + a_s - a_m) / 2
                 target = target.clamp(-self.label_bound, self.label_bound)
-                moved = running_average(new_labels[modality], target, epoch)
+                moved = running_average(new_labels[modality], target, epoch, self.momentum)
                 moves = rows[modality] & classes_m & classes_s
                 new_labels[modality] = torch.where(moves, moved, new_labels[modality])
         for task in self.tasks:
@@ -266,8 +280,13 @@ class UnimodalLabelGenerator(LabelSource):
             )
 
 
-def running_average(label: Tensor, target: Tensor, epoch: int) -> Tensor:
-    """``(i-1)/(i+1) * y_s(i-1) + 2/(i+1) * y_s'``, the label after epoch i (Self-MM, section 3.3)."""
+def running_average(label: Tensor, target: Tensor, epoch: int, momentum: float | None = None) -> Tensor:
+    """``(i-1)/(i+1) * y_s(i-1) + 2/(i+1) * y_s'``, the label after epoch i (Self-MM, section 3.3).
+
+    With a momentum m, ``m * y_s(i-1) + (1-m) * y_s'`` in every epoch.
+    """
+    if momentum is not None:
+        return momentum * label + (1 - momentum) * target
     return (epoch - 1) / (epoch + 1) * label + 2 / (epoch + 1) * target
 
 

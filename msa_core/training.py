@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 from tqdm.auto import tqdm
 
+from msa_core import diagnostics
 from msa_core.config import GroupsConfig, TrainingConfig
 from msa_core.data.features import Batch, FeatureSet, batches, number_of_batches
 from msa_core.inference import encodings, evaluate, infer, predict, task_metrics
@@ -36,7 +37,8 @@ class Fit:
 
     Attributes:
         history: a row an epoch: "epoch", each loss term (mean over train samples), "learning_rate_<group>",
-            "seconds", "valid_<metric>" of the multimodal task, and "valid_averaged_<metric>" of the averaged weights.
+            "seconds", "valid_<metric>" of the multimodal task, "valid_averaged_<metric>" of the averaged weights, and
+            what `msa_core.diagnostics` gives, if asked for.
         trajectories: "id", "epoch" and a column of labels for each task: the labels at the end of each epoch, epoch 0
             being the start; empty without label generation.
         best_epoch: the one with the lowest validation MAE, whose weights the model has.
@@ -78,12 +80,19 @@ class TrainingLoop:
         self.model, self.objective, self.optimizer = self.accelerator.prepare(parts.model, parts.objective, optimizer)
         self.labels = parts.labels.to(self.accelerator.device)
         self.train, self.config, self.seed = train, config, seed
+        self._multiple = config.batch_size * config.accumulate if config.drop_remainder else 1
+        self.batches_an_epoch = number_of_batches(train, config.batch_size, self._multiple)
 
     @property
     def parts(self) -> dict[str, Any]:
         """What has a state, by name."""
         parts = {"model": self.model, "objective": self.objective, "labels": self.labels, "optimizer": self.optimizer}
         return parts if self.averaged is None else parts | {"averaged": self.averaged}
+
+    def batches(self, epoch: int) -> Iterator[Batch]:
+        """Those of one epoch, counted from 1, in their order."""
+        shuffle_seed = self.seed * 100_003 + epoch
+        return batches(self.train, self.config.batch_size, shuffle_seed, self.config.by_length, self._multiple)
 
     def steps(self, epoch: int, trained: int = 0) -> Iterator[tuple[int, dict[str, Tensor]]]:
         """One pass over the split; each batch's size and loss terms, once it is trained on.
@@ -97,21 +106,20 @@ class TrainingLoop:
         """
         self.model.train()
         parameters = [parameter for group in self.optimizer.param_groups for parameter in group["params"]]
-        order = batches(self.train, self.config.batch_size, shuffle_seed=self.seed * 100_003 + epoch)
-        last = number_of_batches(self.train, self.config.batch_size)
         unchecked: list[dict[str, Tensor]] = []
         number = trained
-        for window in _windows(islice(order, trained, None), self.config.accumulate):
+        for window in _windows(islice(self.batches(epoch), trained, None), self.config.accumulate):
             samples = sum(len(batch) for batch in window)
             for place, batch in enumerate(window, start=1):
                 number += 1
                 terms = self._backward(batch.to(self.accelerator.device), samples, epoch)
                 unchecked.append(terms)
-                if len(unchecked) == CHECK_EVERY or number == last:
+                if len(unchecked) == CHECK_EVERY or number == self.batches_an_epoch:
                     _refuse_infinite(unchecked, epoch, number)
                     unchecked = []
                 if place == len(window):
-                    self.accelerator.clip_grad_norm_(parameters, self.config.max_gradient_norm)
+                    if self.config.max_gradient_norm is not None:
+                        self.accelerator.clip_grad_norm_(parameters, self.config.max_gradient_norm)
                     self.optimizer.step()
                     self.optimizer.zero_grad()
                     if self.averaged is not None:
@@ -123,8 +131,9 @@ class TrainingLoop:
         output = self.model(batch)
         labels = {task: self.labels.labels(task, batch.index) for task in output.predictions}
         terms = self.objective(output, labels)
-        # Each sample weighs the same in a step, also in a last one of fewer batches than the others.
-        self.accelerator.backward(terms["total"] * (len(batch) / samples))
+        # By the mean, each sample weighs the same in a step, also in a last one of fewer batches than the others.
+        weight = len(batch) / samples if self.config.accumulated == "mean" else 1.0
+        self.accelerator.backward(terms["total"] * weight)
         features = {task: feature.detach() for task, feature in output.features.items()}
         self.labels.update(features, batch.index, epoch, output.present)
         return {name: value.detach() for name, value in terms.items()}
@@ -161,11 +170,10 @@ def fit(
     if not progress.trajectories:
         progress.trajectories += _trajectory(loop.labels, train, epoch=0)
 
-    steps = number_of_batches(train, config.batch_size)
-    trained = progress.epoch * steps + progress.partial.batches
+    trained = progress.epoch * loop.batches_an_epoch + progress.partial.batches
     with (
         StateKeeper(state_file, loop.parts, progress, config.state_every) as keeper,
-        tqdm(total=config.max_epochs * steps, initial=trained, unit="batch") as bar,
+        tqdm(total=config.max_epochs * loop.batches_an_epoch, initial=trained, unit="batch") as bar,
     ):
         while progress.epoch < config.max_epochs and progress.epoch - progress.best.epoch < config.patience:
             bar.set_description(f"epoch {progress.epoch + 1}")
@@ -193,6 +201,10 @@ def _epoch(
     row: dict[str, float] = {"epoch": epoch, **_train_epoch(loop, epoch, progress.partial, bar, keep)}
     metrics = evaluate(loop.model, valid, scheme)["multimodal"]
     row |= {f"learning_rate_{group['name']}": group["lr"] for group in loop.optimizer.param_groups}
+    if loop.config.diagnostics:
+        shown = (batch.to(loop.accelerator.device) for batch in islice(loop.batches(epoch), diagnostics.BATCHES))
+        row |= diagnostics.gradients(loop.model, loop.objective, loop.labels, shown)
+        row |= diagnostics.likeness(loop.model, loop.objective, valid)
     row |= {"seconds": time.perf_counter() - started}
     row |= {f"valid_{metric}": value for metric, value in metrics.items()}
     progress.best.update(epoch, metrics["mae"], loop.model)
@@ -250,11 +262,12 @@ def _refuse_infinite(batch_terms: list[dict[str, Tensor]], epoch: int, last: int
 
 
 def _parameter_groups(model: Model, objective: nn.Module, groups: GroupsConfig) -> list[dict[str, Any]]:
-    """The model's groups and the rest, each once with weight decay and once (biases, norms) without."""
+    """The model's groups and the rest, each once with weight decay and once (biases, norms) without; none frozen."""
     members: dict[str, list[nn.Parameter]] = {name: [] for name in type(groups).model_fields}
     group_of = {id(p): group for group, parameters in model.parameter_groups().items() for p in parameters}
     for parameter in [*model.parameters(), *objective.parameters()]:
-        members[group_of.get(id(parameter), "rest")].append(parameter)
+        if parameter.requires_grad:
+            members[group_of.get(id(parameter), "rest")].append(parameter)
     split = []
     for name, parameters in members.items():
         settings = getattr(groups, name)

@@ -16,14 +16,15 @@ EPS = 1e-8  # of the Self-MM release
 class Recomputed:
     """The definition, written out: no running sum, no state but features and labels."""
 
-    def __init__(self, labels, exclude_zero, distance):
+    def __init__(self, labels, exclude_zero, distance, momentum=None, first_epoch=2):
         self.exclude_zero, self.distance = exclude_zero, distance
+        self.momentum, self.first_epoch = momentum, first_epoch
         self.labels = {task: labels.astype(np.float64) for task in WIDTHS}
         self.features = {task: np.zeros((len(labels), width)) for task, width in WIDTHS.items()}
         self.centres = {}
 
     def update(self, features, index, epoch):
-        if epoch > 1:
+        if epoch >= self.first_epoch:
             y = self.labels["multimodal"][index]
             a_m = self.relative("multimodal", features["multimodal"])
             if a_m is not None:
@@ -34,7 +35,8 @@ class Recomputed:
                         continue
                     new = np.clip(y * a_s / (2 * guarded) + (y + a_s - a_m) / 2, -BOUND, BOUND)
                     old = self.labels[task][index]
-                    self.labels[task][index] = (epoch - 1) / (epoch + 1) * old + 2 / (epoch + 1) * new
+                    share = (epoch - 1) / (epoch + 1) if self.momentum is None else self.momentum
+                    self.labels[task][index] = share * old + (1 - share) * new
         for task in WIDTHS:
             self.features[task][index] = features[task]
             y = self.labels[task]
@@ -53,10 +55,10 @@ class Recomputed:
         return (d_neg - d_pos) / (d_pos + EPS)
 
 
-def pair_of_generators(labels, exclude_zero=True, distance="l2"):
-    ours = UnimodalLabelGenerator(len(labels), WIDTHS, BOUND, exclude_zero, distance)
+def pair_of_generators(labels, exclude_zero=True, distance="l2", **schedule):
+    ours = UnimodalLabelGenerator(len(labels), WIDTHS, BOUND, exclude_zero, distance, **schedule)
     ours.initialise(torch.arange(len(labels)), torch.from_numpy(labels))
-    return ours, Recomputed(labels, exclude_zero, distance)
+    return ours, Recomputed(labels, exclude_zero, distance, **schedule)
 
 
 def draw(rng, size):
@@ -108,6 +110,20 @@ def test_the_two_settings_of_exclude_zero_differ():
             step(ours, theirs, draw(draws, 40), np.arange(40), epoch)
         results.append(ours.labels("text", torch.arange(40)))
     assert not torch.allclose(*results)
+
+
+@pytest.mark.parametrize("momentum", [None, 0.0, 0.9])
+@pytest.mark.parametrize("first_epoch", [2, 4])
+def test_momentum_and_first_epoch(momentum, first_epoch):
+    rng = np.random.default_rng(0)
+    labels = mosi_like_labels(rng, 30)
+    ours, theirs = pair_of_generators(labels, momentum=momentum, first_epoch=first_epoch)
+    for epoch in range(1, 6):
+        for index in np.array_split(rng.permutation(30), 3):
+            step(ours, theirs, draw(rng, len(index)), index, epoch)
+        agree(ours, theirs)
+        moved = (ours.labels("text", torch.arange(30)).numpy() != labels).any()
+        assert moved == (epoch >= first_epoch)
 
 
 def test_samples_not_shown_yet_count_as_zero_features_as_in_the_release():
@@ -299,6 +315,13 @@ def test_a_batch_of_no_samples_changes_nothing():
 def test_wrong_arguments_are_refused(arguments, message):
     with pytest.raises(ValueError, match=message):
         UnimodalLabelGenerator(*arguments)
+
+
+@pytest.mark.parametrize(("name", "values"), [("momentum", [-0.1, 1, math.nan, "x"]), ("first_epoch", [1, 2.0, True])])
+def test_a_wrong_schedule_is_refused(name, values):
+    for value in values:
+        with pytest.raises(ValueError, match=rf"got {name} {value}, expected .*"):
+            UnimodalLabelGenerator(4, {"multimodal": 2}, 1, **{name: value})
 
 
 @pytest.mark.parametrize("y", [1.0, -1.0])

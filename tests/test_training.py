@@ -201,8 +201,12 @@ class Linear(Model):
         return MSAOutput({"multimodal": self.head["w"] * batch.lengths["audio"]}, {}, {})
 
 
-def test_accumulation_loses_no_last_window_and_weighs_every_sample_alike(data, monkeypatch):
-    """46 samples in 6 batches, 4 to a window: two steps, over 4 and 2 batches, each the mean over its samples."""
+@pytest.mark.parametrize("accumulated", ["mean", "sum"])
+@pytest.mark.parametrize("drop_remainder", [False, True])
+def test_accumulated_gradients_are_the_mean_over_samples_or_the_sum_over_batches(
+    accumulated, drop_remainder, data, monkeypatch
+):
+    """46 samples in 6 batches, 4 to a window: steps over 4 and 2 batches; remainder dropped: one step over 4 of 8."""
     seen = []
 
     class Recorder(torch.optim.Adam):
@@ -211,24 +215,27 @@ def test_accumulation_loses_no_last_window_and_weighs_every_sample_alike(data, m
             return super().step(closure)
 
     monkeypatch.setattr(torch.optim, "Adam", Recorder)
-    settings = config(accumulate=4, max_epochs=1, max_gradient_norm=1e9)
+    settings = config(
+        accumulate=4, max_epochs=1, max_gradient_norm=None, accumulated=accumulated, drop_remainder=drop_remainder
+    )
     model, train = Linear(), data["train"]
-    order = list(batches(train, 8, shuffle_seed=5 * 100_003 + 1))
+    order = list(batches(train, 8, shuffle_seed=5 * 100_003 + 1, multiple=32 if drop_remainder else 1))
     lengths = [batch.lengths["audio"].float() for batch in order]
     labels = [batch.labels for batch in order]
     made = Parts(model, MultiTaskLoss(), FixedLabels({"multimodal": train.labels}))
     fit(made, train, data["valid"], settings, seed=5)
     w, expected = 0.5, []
-    for window in (slice(0, 4), slice(4, 6)):
-        x, y = torch.cat(lengths[window]), torch.cat(labels[window])
-        expected.append(((w * x - y).sign() * x).mean().item())
+    for window in (slice(0, 4),) if drop_remainder else (slice(0, 4), slice(4, 6)):
+        gradients = [(w * x - y).sign() * x for x, y in zip(lengths[window], labels[window], strict=True)]
+        whole = torch.cat(gradients).mean() if accumulated == "mean" else sum(part.mean() for part in gradients)
+        expected.append(whole.item())
         w -= 1e-3 * np.sign(expected[-1])  # the size of Adam's first step is the learning rate
-    assert len(seen) == 2
+    assert len(seen) == len(expected)
     np.testing.assert_allclose(seen, expected, rtol=1e-5)
 
 
-def test_gradients_are_clipped(data, monkeypatch):
-    norms = []
+def test_gradients_are_clipped_or_left_as_they_are(data, monkeypatch):
+    norms: list[float] = []
     original = torch.optim.Adam.step
 
     def step(self, *arguments):
@@ -240,6 +247,40 @@ def test_gradients_are_clipped(data, monkeypatch):
     trained(data, config(max_gradient_norm=0.01, max_epochs=1))
     assert len(norms) == 6
     assert max(norms) <= 0.01 * (1 + 1e-4)
+    trained(data, config(max_gradient_norm=1e9, max_epochs=1))
+    trained(data, config(max_gradient_norm=None, max_epochs=1))
+    assert norms[6:12] == norms[12:] and min(norms[6:]) > 0.1
+
+
+def test_the_settings_of_batches_reach_the_loop(data):
+    train = data["train"]
+    for settings, arguments in (
+        ({"by_length": False}, {"by_length": False}),
+        ({"drop_remainder": True, "accumulate": 2}, {"multiple": 16}),
+    ):
+        loop = TrainingLoop(parts(train), train, config(**settings), seed=5)
+        found = [batch.index.tolist() for batch in loop.batches(2)]
+        assert found == [b.index.tolist() for b in batches(train, 8, shuffle_seed=5 * 100_003 + 2, **arguments)]
+        assert len(found) == loop.batches_an_epoch == len(list(loop.steps(2)))
+
+
+def test_frozen_extractors_stay_as_they_begin_and_what_is_behind_them_trains(data):
+    made = parts(data["train"], **{"model.frozen_extractors": True}, **COPIES)
+    before = {name: value.clone() for name, value in made.model.state_dict().items()}
+    loop = TrainingLoop(made, data["train"], config())
+    for _ in loop.steps(1):
+        pass
+    extractors = ("encoders.text.", "encoders.audio.lstm.", "encoders.vision.lstm.")
+    unmoved = ("absent.",)  # no sample lacks a modality
+    for name, parameter in made.model.named_parameters():
+        assert parameter.requires_grad != name.startswith(extractors), name
+        assert torch.equal(parameter, before[name]) == name.startswith(extractors + unmoved), name
+        assert (parameter in loop.optimizer.state) != name.startswith(extractors + unmoved), name
+    batch = data["train"].batch(torch.arange(4))
+    text = [made.model.train()(batch).encodings["text"] for _ in range(2)]
+    assert torch.equal(*text), "dropout in a frozen encoder"
+    assert made.model.training and not made.model.encoders["text"].transformer.training
+    assert {group["name"] for group in loop.optimizer.param_groups} == {"audio", "vision", "rest"}
 
 
 def test_parameter_groups(data):

@@ -59,6 +59,11 @@ class SharedEncodersConfig(Settings):
 
     kind: Literal["shared_encoders"] = "shared_encoders"
     reads_every_token: ClassVar[bool] = False  # of a frozen text; else its first token's state alone is kept
+    frozen_extractors: bool = Field(
+        False,
+        description="the text encoder, without dropout, and the LSTMs stay as they begin; the linear layers behind the "
+        "LSTMs, on which the alignment acts, and all that follows are trained (the paper's first experiment)",
+    )
     audio: FrameEncoderConfig = FrameEncoderConfig()
     vision: FrameEncoderConfig = FrameEncoderConfig()
     fusion: FusionConfig = ConcatenationConfig()

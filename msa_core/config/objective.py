@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, PlainSerializer, model_validator
 
 from msa_core import MODALITIES
-from msa_core.config.base import MMSA, Count, Number, Settings, Width, shown
+from msa_core.config.base import MMSA, MOST, Count, Number, Settings, Width, shown
 from msa_core.config.data import Modality
 from msa_core.config.distances import BOUNDED, CovarianceDistance, DistanceConfig
 
@@ -66,6 +66,17 @@ class GeneratedLabels(Settings):
     kind: Literal["generated"] = "generated"
     exclude_zero: bool = Field(True, description=f"zero labels are in neither class of the centres ({MMSA})")
     centre_distance: Literal["l2", "squared"] = Field("l2", description="'l2': Self-MM's release; 'squared': its paper")
+    momentum: Number | None = Field(
+        None, ge=0, lt=1, description="the old label's share in each new one; None: (i-1)/(i+1) in epoch i (Self-MM)"
+    )
+    first_epoch: int = Field(2, ge=2, le=MOST, description="in which labels move (Self-MM: 2)")
+
+
+class DampedLabels(GeneratedLabels):
+    """`msa_core.parts.damped.DampedLabels`, with the generator's own settings."""
+
+    kind: Literal["damped"] = "damped"  # type: ignore[assignment]
+    share: Number = Field(0.1, gt=0, le=1, description="of a generated label's offset from y that is kept")
 
 
 class CopiedLabels(Settings):
@@ -94,7 +105,7 @@ class NearestLabels(Settings):
 
 
 LabelsConfig = Annotated[
-    GeneratedLabels | CopiedLabels | TrueLabels | NoUnimodalLabels | NearestLabels,
+    GeneratedLabels | CopiedLabels | TrueLabels | NoUnimodalLabels | NearestLabels | DampedLabels,
     Field(discriminator="kind"),
 ]
 

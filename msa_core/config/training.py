@@ -37,9 +37,20 @@ class TrainingConfig(Settings):
     """The loop."""
 
     batch_size: int = Field(16, ge=2, le=MOST, description=f"samples ({MMSA})")
+    by_length: bool = Field(True, description="batches of like length, for little padding; false: random ones, as MMSA")
+    drop_remainder: bool = Field(
+        False,
+        description="an epoch leaves out the samples, drawn anew each time, that do not fill a step of batch_size "
+        "times accumulate; false: batches differ in size by at most one, and the last step may have fewer of them",
+    )
     accumulate: Count = Field(1, description=f"batches whose gradients make one step ({MMSA}: update_epochs 4)")
+    accumulated: Literal["mean", "sum"] = Field(
+        "mean", description="mean: over the step's samples; sum: of the batches' means, as MMSA"
+    )
     groups: GroupsConfig = GroupsConfig()
-    max_gradient_norm: Number = Field(1.0, gt=0, description="gradients are scaled down to this norm")
+    max_gradient_norm: Annotated[Number, Field(gt=0)] | None = Field(
+        1.0, description="gradients are scaled down to this norm; None: they are not, as in MMSA"
+    )
     max_epochs: Count = Field(50, description="epochs at most")
     patience: Count = Field(8, description=f"epochs without a better validation MAE before the end ({MMSA})")
     precision: Precision = Field(
@@ -50,6 +61,9 @@ class TrainingConfig(Settings):
     device: Literal["auto", "cpu"] = Field("auto", description="auto: a GPU if there is one")
     average: bool = Field(
         False, description="also evaluate a moving average of the weights, selected by its own validation MAE"
+    )
+    diagnostics: bool = Field(
+        False, description="the history also shows gradients and encodings: see msa_core.diagnostics"
     )
     state_every: Annotated[Number, UNNUMBERED] = Field(
         60.0, ge=0, description="seconds between two savings of the resumable state, at least"

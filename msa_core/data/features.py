@@ -219,7 +219,13 @@ class FeatureSet:
         return Batch(index, self.labels[index], sequences, lengths, present)
 
 
-def batches(features: FeatureSet, batch_size: int, shuffle_seed: int | None = None) -> Iterator[Batch]:
+def batches(
+    features: FeatureSet,
+    batch_size: int,
+    shuffle_seed: int | None = None,
+    by_length: bool = True,
+    multiple: int = 1,
+) -> Iterator[Batch]:
     """Every sample once, in batches of similar length.
 
     The sizes of the batches differ by at most one, and no batch has a single sample (which has no covariance), unless
@@ -231,6 +237,12 @@ def batches(features: FeatureSet, batch_size: int, shuffle_seed: int | None = No
         features: the split.
         batch_size: the largest number of samples in a batch.
         shuffle_seed: None: longest first; a number: a random order that depends on this number alone.
+        by_length: False: shuffled batches are random, of any lengths.
+        multiple: the number of samples is cut to a multiple of this, and the rest, the last ones of the random order,
+            is left out; 1: nothing is. A multiple of `batch_size` makes every batch full.
+
+    Raises:
+        ValueError: fewer samples than `multiple`.
     """
     stored = replace(features, dropped={})
     cost = stored.lengths("text" if "text" in features.modalities else features.modalities[0])
@@ -238,17 +250,25 @@ def batches(features: FeatureSet, batch_size: int, shuffle_seed: int | None = No
         order = cost.argsort(descending=True, stable=True)
     else:
         generator = torch.Generator().manual_seed(shuffle_seed)
-        shuffled = torch.randperm(len(features), generator=generator)
-        pools = shuffled.split(POOL * batch_size)
-        order = torch.cat([pool[cost[pool].argsort(stable=True)] for pool in pools])
-    chunks = list(order.tensor_split(number_of_batches(features, batch_size)))
+        order = torch.randperm(len(features), generator=generator)
+    number = number_of_batches(features, batch_size, multiple)
+    order = order[: len(order) // multiple * multiple]
+    if shuffle_seed is not None and by_length:
+        order = torch.cat([pool[cost[pool].argsort(stable=True)] for pool in order.split(POOL * batch_size)])
+    chunks = list(order.tensor_split(number))
     if shuffle_seed is not None:
         chunks = [chunks[i] for i in torch.randperm(len(chunks), generator=generator).tolist()]
     for chunk in chunks:
         yield features.batch(chunk)
 
 
-def number_of_batches(features: FeatureSet, batch_size: int) -> int:
-    """How many batches `batches` yields."""
-    number = math.ceil(len(features) / batch_size)
-    return number if batch_size == 1 else min(number, max(1, len(features) // 2))
+def number_of_batches(features: FeatureSet, batch_size: int, multiple: int = 1) -> int:
+    """How many batches `batches` yields; arguments and errors as there."""
+    if len(features) < multiple:
+        raise ValueError(
+            f"batches of {features.split}: got {len(features)} samples, expected at least {multiple}, which fill one "
+            "step; leave training.drop_remainder false, or lower training.batch_size or training.accumulate"
+        )
+    samples = len(features) // multiple * multiple
+    number = math.ceil(samples / batch_size)
+    return number if batch_size == 1 else min(number, max(1, samples // 2))

@@ -447,3 +447,38 @@ def test_shuffled_batches_come_in_no_order_of_length():
     features, _ = make_features(200, modalities=("audio",), longest=60)  # one pool
     longest = [int(batch.lengths["audio"].max()) for batch in batches(features, 8, shuffle_seed=0)]
     assert abs(np.corrcoef(np.arange(len(longest)), longest)[0, 1]) < 0.5  # 1 or -1 if sorted
+
+
+@pytest.mark.parametrize("size", [7, 200])
+def test_random_batches_are_a_permutation_cut_in_equal_parts(size):
+    """As numpy's array_split cuts it, the parts in another order."""
+    features, _ = make_features(size, longest=60)
+    order = torch.randperm(size, generator=torch.Generator().manual_seed(3)).numpy()
+    expected = {tuple(part) for part in np.array_split(order, -(-size // 4))}
+    assert {tuple(b.index.tolist()) for b in batches(features, 4, shuffle_seed=3, by_length=False)} == expected
+
+
+@given(sizes, batch_sizes, seeds, st.integers(1, 4), st.booleans())
+def test_what_fills_no_step_is_left_out(size, batch_size, shuffle_seed, steps, by_length):
+    features, _ = make_features(size)
+    multiple = batch_size * steps
+    if size < multiple:
+        with pytest.raises(
+            ValueError, match=rf"batches of .*: got {size} samples, expected at least {multiple}, .*; l"
+        ):
+            list(batches(features, batch_size, shuffle_seed, by_length, multiple))
+        return
+    chunks = [batch.index.tolist() for batch in batches(features, batch_size, shuffle_seed, by_length, multiple)]
+    assert {len(chunk) for chunk in chunks} == {batch_size}
+    assert len(chunks) == number_of_batches(features, batch_size, multiple) == size // multiple * steps
+    assert len({i for chunk in chunks for i in chunk}) == len(chunks) * batch_size
+
+
+def test_other_samples_are_left_out_each_time():
+    features, _ = make_features(30)
+    left_out = [
+        frozenset(range(30)) - {i for batch in batches(features, 8, seed, multiple=16) for i in batch.index.tolist()}
+        for seed in range(20)
+    ]
+    assert {len(samples) for samples in left_out} == {14}
+    assert frozenset().union(*left_out) == frozenset(range(30))

@@ -9,13 +9,12 @@ import torch
 from numpy.typing import NDArray
 
 from msa_core.alignment import covariance_gap
+from msa_core.diagnostics import effective_rank
 from msa_core.parts.distances import correlation_matrix
 
 
 def variance_table(covariances: Mapping[str, NDArray]) -> pd.DataFrame:
-    """Total variance and effective rank of each modality's encodings, before and after training.
-
-    The effective rank is the exponential of the entropy of the normalised eigenvalues (Roy and Vetterli 2007).
+    """Total variance and `effective_rank` of each modality's encodings, before and after training.
 
     Args:
         covariances: `Run.covariances`.
@@ -24,14 +23,12 @@ def variance_table(covariances: Mapping[str, NDArray]) -> pd.DataFrame:
     for key, spectrum in covariances.items():
         modality, what, when = key.split("/")
         if what == "spectrum":
-            shares = np.clip(spectrum, 0, None) / spectrum.sum()
-            entropy = -(shares[shares > 0] * np.log(shares[shares > 0])).sum()
             rows.append(
                 {
                     "modality": modality,
                     "when": when,
                     "total variance": spectrum.sum(),
-                    "effective rank": np.exp(entropy),
+                    "effective rank": effective_rank(spectrum),
                     "width": len(spectrum),
                 }
             )
