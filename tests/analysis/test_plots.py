@@ -72,6 +72,9 @@ def test_loss_terms_draws_each_term():
     assert len(figure.axes) == 3
     assert all(axis.get_xlabel() and axis.get_ylabel() for axis in figure.axes)
     np.testing.assert_array_equal(figure.axes[2].lines[0].get_ydata(), [0.1, 0.2])
+    assert figure.axes[2].get_ylim()[0] == 0
+    negative = plots.loss_terms(history.assign(loss_alignment_audio_vision=[-0.1, 0.2]), 2)
+    assert [axis.get_ylim()[0] for axis in negative.axes] == [0, 0, -0.1]
 
 
 def test_label_trajectories_follow_utterances():

@@ -35,7 +35,7 @@ def loss_terms(history: pd.DataFrame, best_epoch: int) -> Figure:
         axis.set_xlabel(f"epoch (dotted: best, {best_epoch})")
         axis.xaxis.set_major_locator(MaxNLocator(integer=True))
         axis.set_ylim(bottom=0)
-    if pairs and (lowest := history[pairs].min(axis=None)) < 0:  # an unbiased estimate
+    if pairs and (lowest := float(history[pairs].to_numpy().min())) < 0:  # an unbiased estimate
         axes[2].set_ylim(bottom=lowest)
     return figure
 
