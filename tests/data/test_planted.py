@@ -101,7 +101,7 @@ def test_the_seed_of_a_runs_own_draw_is_no_stream_of_the_training():
     shared = planted_features(20, 1, 1, seed=draw_seed(1111))["train"].factors["shared"].numpy()
     streams = [
         np.random.default_rng(1111).standard_normal(1000),
-        np.random.RandomState(1111).standard_normal(1000),  # noqa: NPY002
+        np.random.RandomState(1111).standard_normal(1000),
         torch.randn(1000, generator=torch.Generator().manual_seed(1111)).numpy(),
     ]
     assert all(np.abs(stream[:, None] - shared).min() > 1e-7 for stream in streams)

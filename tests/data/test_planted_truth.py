@@ -181,7 +181,7 @@ def test_informations_are_those_of_the_covariance_of_all_frames(process, monkeyp
     """I = log2(det C_x det C_y / det C_xy) / 2 of frames along the three directions, for a few lengths."""
     monkeypatch.setattr(planted_truth, "LENGTHS", range(8, 11))
     parts, weights = process.shared_part, process.task_weights
-    factors = {name: row for name, row in zip(("shared", *MODALITIES), np.eye(5), strict=False)}  # 5: the error
+    factors = dict(zip(("shared", *MODALITIES), np.eye(5), strict=False))  # 5: the error
     sentiment = {
         modality: 1.3 * (parts[modality] ** 0.5 * factors["shared"] + (1 - parts[modality]) ** 0.5 * factors[modality])
         for modality in MODALITIES
