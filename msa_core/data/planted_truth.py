@@ -4,7 +4,7 @@ What a model can know is taken to be all that the process leaves to chance of a 
 the process itself are known, as from endless training data, and no text is cut.
 
 - Audio and vision. A sequence of frames is `r C s + noise`: r the signal-to-noise ratio, s = (y_s / 1.3, z, p_s) along
-  three orthonormal directions, C their courses in time. The noise has a known covariance R(T) in time, the same in every
+  three orthonormal directions, C their courses in time. The noise has a known covariance R(T) in time, the same in each
   direction and independent between them. Generalised least squares along each direction is then sufficient for s:
   independent Gaussian observations with precisions `r^2 c' R(T)^-1 c`, given the length T.
 - Text. Words tell y_text by the valences of their adjectives alone: a discrete channel of known probabilities.
