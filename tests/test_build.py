@@ -30,6 +30,19 @@ def settings(variant="paper", **overrides):
     return resolve("planted", variant, overrides=PLANTED | overrides)
 
 
+def test_a_run_draws_its_own_data_where_their_seed_is_not_set():
+    def drawn(variant, seed, data_seed=None):
+        changes = PLANTED | {"dataset.planted.seed": data_seed}
+        data = build.dataset(resolve("planted", variant, seed, overrides=changes))
+        return data["train"].source["planted"]["seed"], data["test"].factors["shared"]
+
+    one, other = drawn("paper", 1111), drawn("paper", 1112)
+    assert one[0] != other[0] and not torch.equal(one[1], other[1])
+    assert torch.equal(one[1], drawn("no_alignment", 1111)[1])  # variants are paired
+    assert torch.equal(one[1], drawn("paper", 1112, data_seed=one[0])[1])  # the source tells how to draw them again
+    assert torch.equal(drawn("paper", 1111, 0)[1], drawn("paper", 1112, 0)[1])
+
+
 def test_the_paper_is_built_of_its_own_parts(train):
     parts = build.parts(settings(), train)
     assert isinstance(parts.model, MSAModel)

@@ -7,7 +7,7 @@ import pytest
 import yaml
 from pydantic import ValidationError
 
-from msa_core import paths
+from msa_core import MODALITIES, paths
 from msa_core.config import RunConfig, grid, load_yaml, refuse_unknown_parameters, resolve
 from msa_core.config.model import LowRankConfig, ProjectionConfig, UnimodalConfig
 from msa_core.config.objective import GeneratedLabels, NoUnimodalLabels, ObjectiveConfig
@@ -283,8 +283,12 @@ def test_the_name_of_an_override_is_dotted_text(name):
         ({"text.encoder": ""}, r"encoder: got '', expected text"),
         ({"dataset.missing": {"train": {"vision": math.nan}}}, r"missing\.train\.vision: got nan"),
         ({"dataset.missing": {"trian": {"vision": 0.1}}}, r"missing\.trian: got 'trian', .* did you mean 'train'"),
-        ({"dataset.planted.signal_to_noise": {"text": 0}}, r"signal_to_noise\.text: got 0, expected greater than 0"),
+        ({"dataset.planted.signal_to_noise": {"text": -1}}, r"signal_to_noise\.text: got -1, expected greater than or"),
         ({"dataset.planted.signal_to_noise": {"txt": 1}}, r"signal_to_noise\.txt: got 'txt', .* did you mean 'text'"),
+        ({"dataset.planted.shared_part": 1.5}, r"shared_part\.text: got 1\.5, expected less than or equal to 1"),
+        ({"dataset.planted.shared_part": "half"}, r"shared_part: got 'half', expected a mapping"),
+        ({"dataset.planted.task_weights": {"text": "x"}}, r"task_weights\.text: got 'x', expected a valid number"),
+        ({"dataset.planted.label_noise": -1}, r"label_noise: got -1, expected greater than or equal to 0"),
         ({"dataset.planted.seed": -1}, r"planted\.seed: got -1"),
         ({"dataset.known_sha256": {"a": "zz"}}, r"known_sha256\.a: got 'zz'"),
         ({"objective.labels": {"kind": "damped", "share": 0}}, r"labels\.share: got 0, expected greater than 0"),
@@ -324,6 +328,11 @@ def test_a_pair_has_one_spelling():
     config = resolve("planted", overrides={PAIRS: {"vision-audio": 2}})
     assert config == resolve("planted", overrides={PAIRS: {("audio", "vision"): 2.0}})
     assert config.objective.alignment.model_dump(mode="json")["pairs"] == {"audio-vision": 2.0}
+
+
+def test_one_number_for_all_modalities_is_another_spelling():
+    one = resolve("planted", overrides={"dataset.planted.shared_part": 0.8})
+    assert one == resolve("planted", overrides={"dataset.planted.shared_part": dict.fromkeys(MODALITIES, 0.8)})
 
 
 UNNUMBERED = {

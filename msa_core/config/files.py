@@ -56,6 +56,7 @@ def load_preset(dataset: str) -> list[dict[str, Any]]:
         base = layers[0].pop("like")
         require_known(f"like of {dataset}:", base, presets, "the other files of config/datasets")
         layers.insert(0, load_yaml(presets.pop(base)))
+        dataset = base
     return layers
 
 

@@ -10,7 +10,8 @@ import torch
 from msa_core import paths
 from msa_core.alignment import covariance_distance
 from msa_core.analysis import tables
-from msa_core.data import planted_features
+from msa_core.data import PlantedProcess, planted_features
+from msa_core.data.planted_truth import best_attainable, partial_information
 from msa_core.parts.distances import correlation_distance
 
 
@@ -217,6 +218,16 @@ def test_data_and_example_tables():
     assert examples["label"].iloc[0] == pytest.approx(data["train"].labels.min().item())
     assert examples["text"].iloc[0] == data["train"].raw_text[first]
     assert examples["label"].iloc[-1] == pytest.approx(torch.max(data["train"].labels).item())
+
+
+def test_tables_of_the_truth():
+    process = PlantedProcess(signal_to_noise={"vision": 0.2})
+    ceiling, information = tables.ceiling_table(process), tables.information_table(process)
+    best, told = best_attainable(process)["audio"], partial_information(process)
+    assert ceiling.loc["audio"].tolist() == pytest.approx([*vars(best).values()], abs=1e-4)
+    assert ceiling.loc["all", "best MAE"] == ceiling["best MAE"].min()
+    assert information.loc["bits", "unique to audio"] == pytest.approx(told["audio"], abs=1e-4)
+    assert information["unique to vision"].item() == 0
 
 
 MISSING = pd.DataFrame(

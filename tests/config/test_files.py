@@ -27,6 +27,32 @@ def test_a_new_preset_is_one_file(config):
     assert resolve("mine").dataset.planted == resolve("planted").dataset.planted
 
 
+def test_a_preset_like_another_changes_what_it_says(config):
+    config("datasets/mine.yaml", "like: planted\ndataset: {name: mine, planted: {num_test: 7}}\n")
+    config("datasets/third.yaml", "like: mine\ndataset: {name: third}\ntraining: {max_epochs: 2}\n")
+    planted, third = resolve("planted"), resolve("third")
+    assert third.dataset.planted == planted.dataset.planted.model_copy(update={"num_test": 7})
+    assert third.training == planted.training.model_copy(update={"max_epochs": 2})
+    assert (third.dataset.title, third.objective) == (planted.dataset.title, planted.objective)
+
+
+@pytest.mark.parametrize(
+    ("base", "message"),
+    [
+        ("plantd", r"got like of mine: 'plantd', expected one of the other files of config/datasets; did you mean 'pl"),
+        ("mine", r"got like of mine: 'mine', expected one of the other files"),
+        ("third", r"got like of third: 'mine', expected one of the other files"),
+        ("[planted]", r"got like of mine: \['planted'\], expected one of the other files"),
+        ("", r"got like of mine: None, expected one of the other files"),
+    ],
+)
+def test_a_preset_like_itself_or_like_none_is_refused(config, base, message):
+    config("datasets/mine.yaml", f"like: {base}\ndataset: {{name: mine}}\n")
+    config("datasets/third.yaml", "like: mine\ndataset: {name: third}\n")
+    with pytest.raises(ValueError, match=message):
+        resolve("mine")
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [

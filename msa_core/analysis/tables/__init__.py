@@ -2,7 +2,7 @@
 
 from msa_core.analysis.tables.ablations import ablation_latex, ablation_markdown
 from msa_core.analysis.tables.benchmarks import efficiency, efficiency_markdown
-from msa_core.analysis.tables.data import data_table, example_table
+from msa_core.analysis.tables.data import ceiling_table, data_table, example_table, information_table
 from msa_core.analysis.tables.encodings import covariance_matrices, second_order, spectra, variance_table
 from msa_core.analysis.tables.formats import METRIC_TITLES
 from msa_core.analysis.tables.labels import (
@@ -37,12 +37,14 @@ __all__ = [
     "SETTLED",
     "ablation_latex",
     "ablation_markdown",
+    "ceiling_table",
     "covariance_matrices",
     "data_table",
     "efficiency",
     "efficiency_markdown",
     "evenly_by_y",
     "example_table",
+    "information_table",
     "label_agreement",
     "label_movement",
     "label_summaries",

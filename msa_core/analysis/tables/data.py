@@ -5,7 +5,8 @@ from collections.abc import Mapping
 import pandas as pd
 import torch
 
-from msa_core.data.features import FeatureSet
+from msa_core.data import FeatureSet, PlantedProcess
+from msa_core.data.planted_truth import best_attainable, partial_information
 
 
 def data_table(data: Mapping[str, FeatureSet]) -> pd.DataFrame:
@@ -42,3 +43,16 @@ def example_table(features: FeatureSet, number: int) -> pd.DataFrame:
         unit = "tokens" if modality == "text" else f"{modality} frames"
         columns[unit] = features.lengths(modality)[places].tolist()
     return pd.DataFrame(columns, index=pd.Index([features.ids[i] for i in places], name="id"))
+
+
+def ceiling_table(process: PlantedProcess) -> pd.DataFrame:
+    """`best_attainable`: a row per set of modalities; MAE and R² with their errors, in columns ±."""
+    rows = {name: list(vars(best).values()) for name, best in best_attainable(process).items()}
+    columns = ["best MAE", "± (MAE)", "best R²", "± (R²)"]
+    return pd.DataFrame.from_dict(rows, orient="index", columns=columns).rename_axis("known").round(4)
+
+
+def information_table(process: PlantedProcess) -> pd.DataFrame:
+    """`partial_information`, in bits."""
+    titles = {"audio": "unique to audio", "vision": "unique to vision"}
+    return pd.DataFrame([partial_information(process)], index=["bits"]).rename(columns=titles).round(4)
