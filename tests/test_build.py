@@ -106,6 +106,23 @@ def test_fixed_labels_are_copies_or_the_datas_own(train, variant, own):
     assert torch.equal(labels.labels("audio", torch.arange(12)), expected)
 
 
+@pytest.mark.parametrize("kind", ["generated", "damped"])
+def test_generated_labels_have_the_schedule_of_the_settings(train, kind):
+    own = {"kind": kind, "momentum": 0.3, "first_epoch": 5, "exclude_zero": False, "centre_distance": "squared"}
+    labels = build.parts(settings(**{"objective.labels": own}), train).labels
+    generator = labels.generator if kind == "damped" else labels
+    found = generator.momentum, generator.first_epoch, generator.exclude_zero, generator.distance
+    assert found == (0.3, 5, False, "squared")
+
+
+def test_mmsas_widths_align_audio_through_a_learned_map(train):
+    parts = build.parts(settings("mmsa_widths"), train)
+    assert parts.model.encoding_widths == {"text": 64, "audio": 16, "vision": 32}
+    assert {name: part.weight.shape for name, part in parts.objective.alignment.projections.items()} == {
+        "audio": (32, 16)
+    }
+
+
 def test_the_scale_multiplies_every_weight_and_unequal_widths_are_not_measured(train):
     pairs = {"audio-vision": 2.0, "text-audio": 3.0}
     weights = {

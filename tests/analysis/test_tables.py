@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from scipy.stats import pearsonr
 
 from msa_core import paths
 from msa_core.alignment import covariance_distance
@@ -78,6 +79,29 @@ def test_label_agreement_by_hand():
     assert table["corr"].tolist() == pytest.approx([1.0, -1.0])
 
 
+def test_offsets_against_scipy_and_polyfit():
+    rng = np.random.default_rng(0)
+    y, offset = rng.uniform(-3, 3, 40), rng.normal(0, 0.3, 40)
+    true = y + offset
+    epochs = {0: y, 1: y + 10 * offset + rng.normal(0, 1, 40) + 0.5}
+    labels = pd.concat(
+        pd.DataFrame({"id": range(40), "epoch": epoch, "multimodal": y, "audio": generated})
+        for epoch, generated in epochs.items()
+    )
+    start, end = tables.label_agreement(labels, pd.DataFrame({"id": range(40), "audio": true})).itertuples()
+    assert end.offset_corr == pytest.approx(pearsonr(epochs[1] - y, true - y).statistic, rel=1e-12)
+    assert end.offset_slope == pytest.approx(np.polyfit(true - y, epochs[1] - y, 1)[0], rel=1e-12)
+    assert end.mae == pytest.approx(np.abs((epochs[1] - y) - (true - y)).mean(), rel=1e-12)
+    assert start.offset_slope == 0 and np.isnan(start.offset_corr)  # copies of y: no offset
+
+
+def test_records_without_offsets_have_no_measure_of_them():
+    agreement = tables.label_agreement(LABELS, pd.DataFrame({"id": ["a", "b"], "text": [0.0, 0.5]}))
+    older = agreement.drop(columns=["offset_corr", "offset_slope"])
+    table = tables.label_summary(tables.label_movement(LABELS), 2, label_bound=3, agreement=older)
+    assert not table["measure"].str.startswith("offset").any()
+
+
 def test_over_seeds_pairs_each_measure_by_seed():
     rows = [("paper", "a", 1, 1.0), ("paper", "a", 2, 2.0), ("paper", "b", 1, 10.0), ("other", "a", 2, 5.0)]
     rows += [("other", "b", 1, 7.0)]
@@ -139,6 +163,8 @@ def test_label_summary_by_hand():
         "mae_difference": -0.25,
         "corr_copy": pytest.approx(-1),
         "corr_best": pytest.approx(1),
+        "offset_corr_best": pytest.approx(1),  # generated - y: -2, 0.5; true - y: -1, 0.5
+        "offset_slope_best": pytest.approx(2.5 / 1.5),
         "opposite_best": 1.0,
         "flips": 0.5,
         "moved_last": pytest.approx(0.01),

@@ -16,6 +16,8 @@ LABEL_MEASURES = {
     "mae_difference": "MAE, generated − y",
     "corr_copy": "corr of y",
     "corr_best": "corr, best epoch",
+    "offset_corr_best": "corr of generated − y with true − y, best epoch",
+    "offset_slope_best": "slope of generated − y on true − y, best epoch",
     "opposite_best": "share of sign other than y's, best epoch",
     "flips": "sign flips a sample",
     "moved_last": "mean move, last epoch",
@@ -31,7 +33,8 @@ def label_agreement(labels: pd.DataFrame, true: pd.DataFrame) -> pd.DataFrame:
         true: id and a column of true labels per modality.
 
     Returns:
-        A row per epoch and modality: mae, corr.
+        A row per epoch and modality: mae, corr; offset_corr and offset_slope, see `offset_fit`. The MAE of the
+        offsets is mae.
     """
     joined = labels.merge(true, on="id", suffixes=("", "_true"))
     rows = [
@@ -40,11 +43,28 @@ def label_agreement(labels: pd.DataFrame, true: pd.DataFrame) -> pd.DataFrame:
             "modality": modality,
             "mae": (group[modality] - group[f"{modality}_true"]).abs().mean(),
             "corr": group[modality].corr(group[f"{modality}_true"]),
+            **offset_fit(*(group[name] - group["multimodal"] for name in (modality, f"{modality}_true"))),
         }
         for epoch, group in joined.groupby("epoch")
         for modality in true.columns.drop("id")
     ]
     return pd.DataFrame(rows)
+
+
+def offset_fit(generated: pd.Series, true: pd.Series) -> dict[str, float]:
+    """Whether generated labels leave y in the right direction, and as far as the true ones do.
+
+    Args:
+        generated, true: generated and true labels less y, (N,) each.
+
+    Returns:
+        offset_corr, their correlation (1: the right direction); offset_slope, that of the least-squares line of
+        generated on true (1: as far, 10: ten times too far). nan where an offset that one divides by is constant.
+    """
+    x, z = (offset.to_numpy(np.float64) - offset.mean() for offset in (true, generated))
+    with np.errstate(invalid="ignore", divide="ignore"):
+        corr, slope = x @ z / np.sqrt((x @ x) * (z @ z)), x @ z / (x @ x)
+    return {"offset_corr": float(corr), "offset_slope": float(slope)}
 
 
 def label_movement(labels: pd.DataFrame) -> pd.DataFrame:
@@ -119,7 +139,8 @@ def label_summary(
 
     Returns:
         A row per modality and measure, with its value: with `agreement`, mae_copy and corr_copy of y, mae_best and
-        corr_best of the labels at the best epoch, mae_difference between the two (negative: generating beats copying);
+        corr_best of the labels at the best epoch, mae_difference between the two (negative: generating beats copying),
+        and, if recorded, offset_corr_best and offset_slope_best (see `offset_fit`);
         always, at the best epoch, opposite_best (see `label_movement`); over all epochs, flips of the sign per sample;
         moved_last, the mean move of the last epoch; settled, the first epoch after which the mean move stays below 1%
         of H (nan: not seen to).
@@ -130,6 +151,7 @@ def label_summary(
             copy, best = group.loc[0], group.loc[best_epoch]
             values = {f"{name}_copy": copy[name] for name in ("mae", "corr")}
             values |= {f"{name}_best": best[name] for name in ("mae", "corr")}
+            values |= {f"{name}_best": best[name] for name in ("offset_corr", "offset_slope") if name in best}
             values["mae_difference"] = best["mae"] - copy["mae"]
             measures += [{"modality": modality, "measure": name, "value": value} for name, value in values.items()]
     for modality, moves in movement.set_index("epoch").groupby("modality", sort=False):
