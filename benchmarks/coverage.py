@@ -46,7 +46,8 @@ def satterthwaite(squares: NDArray, runs: int, samples: int) -> NDArray:
     freedom = np.array([runs - 1, samples - 1, (runs - 1) * (samples - 1)])
     parts = np.stack([squares[0], *np.where(squares[1] > squares[2], [squares[1], -squares[2]], 0)])
     variance = parts.sum(axis=0)
-    found = variance**2 / np.tensordot(1 / freedom, parts**2, 1)
+    below = np.tensordot(1 / freedom, parts**2, 1)
+    found = np.divide(variance**2, below, out=np.ones_like(variance), where=below > 0)
     return t.isf(0.025, found) * np.sqrt(variance / (runs * samples))
 
 

@@ -1,13 +1,15 @@
-"""The study's grids of runs and families of comparisons."""
+"""The study's grids of runs, its primary comparisons and its families of exploratory ones."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field, ValidationError
 
 from msa_core import paths
-from msa_core.config.base import Name, Seed, Settings, require_known
+from msa_core.config.base import Name, Number, Seed, Settings, Text, require_known
 from msa_core.config.files import load_preset, load_variants, load_yaml
 from msa_core.config.problems import problems
+
+LABELS_COMPARED = ("paper", "copied_labels")
 
 
 class GridRun(Settings):
@@ -26,10 +28,31 @@ class GridEntry(Settings):
     seeds: Annotated[list[Seed], Field(min_length=1)]
 
 
+class PrimaryComparison(Settings):
+    """A variant against another one, run by run; a lower error is a gain."""
+
+    question: int = Field(ge=1, le=8, description="of the study, which it answers")
+    claim: Text = Field(description="a sentence that is true if there is a gain")
+    metric: Literal["mae", "averaged_mae", "label_mae"] = Field(
+        description="test MAE; that of the averaged weights; of labels, against the true unimodal ones (train split)"
+    )
+    variant: Name
+    reference: Name
+
+
+class Primary(Settings):
+    """The comparisons that were fixed before the runs; Holm's correction counts them all."""
+
+    dataset: Name = Field(description="whose runs each draw their own data")
+    smallest: Annotated[Number, Field(gt=0)] = Field(description="gain in MAE that matters, in label units")
+    comparisons: Annotated[list[PrimaryComparison], Field(min_length=1, max_length=5)]
+
+
 class Study(Settings):
     """`config/study.yaml`."""
 
     grids: dict[Name, list[GridEntry]]
+    primary: Primary
     families: dict[Name, list[Name]]
     in_no_family: list[Name]
 
@@ -81,6 +104,28 @@ def grid(name: str, dataset: str | None = None, variants: list[str] | None = Non
             f"{sorted({(run.dataset, run.variant) for run in runs})}"
         )
     return chosen
+
+
+def primary() -> Primary:
+    """The primary comparisons of `config/study.yaml`.
+
+    Raises:
+        ValueError: a variant is unknown, or has no recorded labels to be compared.
+
+    >>> primary().dataset, len(primary().comparisons)
+    ('planted_draws', 5)
+    """
+    found, variants = load_study().primary, load_variants()
+    for comparison in found.comparisons:
+        for variant in (comparison.variant, comparison.reference):
+            require_known("variant of primary", variant, variants, "config/variants.yaml")
+        pair = (comparison.variant, comparison.reference)
+        if comparison.metric == "label_mae" and pair != LABELS_COMPARED:
+            raise ValueError(
+                f"config/study.yaml, primary: got label_mae of {pair}, expected {LABELS_COMPARED}: of other runs no "
+                "labels of single samples are recorded"
+            )
+    return found
 
 
 def families() -> dict[str, list[str]]:
