@@ -51,7 +51,7 @@ def satterthwaite(squares: NDArray, runs: int, samples: int) -> NDArray:
     return t.isf(0.025, found) * np.sqrt(variance / (runs * samples))
 
 
-def until_now(squares: NDArray, runs: int, samples: int) -> NDArray:
+def both_in_full(squares: NDArray, runs: int, samples: int) -> NDArray:
     """Both spreads in full, as in version 0.1: what depends on run and sample at once counts twice."""
     return np.sqrt(np.tensordot(t.isf(0.025, [runs - 1, samples - 1]) ** 2, squares[:2], 1) / (runs * samples))
 
@@ -60,7 +60,7 @@ CANDIDATES: dict[str, Squares] = {
     "weighted": crossed_half_width,
     "quadrature": quadrature,
     "satterthwaite": satterthwaite,
-    "until_now": until_now,
+    "both_in_full": both_in_full,
 }
 
 

@@ -213,7 +213,7 @@ def _measured(row: dict[Any, Any]) -> str:
 def _matters(row: dict[Any, Any]) -> str:
     """From where on a gain matters, or the limit."""
     if pd.notna(row["limit"]):
-        return f"limit {row['limit']:.3g}"
+        return f"limit {row['limit']:.3g}{'%' * (row['unit'] == COST)}"
     return f"from {row['smallest']:.3g}" if row["smallest"] else ""
 
 

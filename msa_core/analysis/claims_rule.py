@@ -19,6 +19,7 @@ SMALLEST_MAE = 1 / 300
 SMALLEST_R2 = 0.01  # a hundredth of a factor's variance
 SMALLEST_SHRINKING = float(np.log(1.1))  # a tenth of the total variance, as a log ratio
 SMALLEST_DISTANCE = 0.05  # of a correlation distance, which lies within 0..1
+MOST_RUNS = 1e9  # that are looked at
 UNKNOWN = Interval(float("nan"))
 
 GAINS = "gains"
@@ -92,12 +93,9 @@ def runs_to_decide(estimate: float, spread: float, smallest: float, tests: int =
         def excess(number: float) -> float:
             return float(t.isf(level / 2, number - 1) * spread / np.sqrt(number) - distance)
 
-        if distance <= 0:
+        if distance <= 0 or excess(MOST_RUNS) >= 0:
             return np.inf
-        most = 2.0
-        while excess(most) >= 0:
-            most *= 2
-        return 2 if most == 2 else int(np.floor(brentq(excess, 2, most))) + 1
+        return 2 if excess(2) < 0 else int(np.floor(brentq(excess, 2, MOST_RUNS))) + 1
 
     return min(runs(0.05 / tests, estimate), runs(0.05, smallest - estimate))
 
