@@ -1,6 +1,6 @@
 """The study's questions, each with an estimate, a 95% interval and a verdict: frames in, frame out."""
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Hashable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +12,7 @@ from msa_core import MODALITIES
 from msa_core.analysis.claims_features import BASELINE, information, nearness, private_information, shrinking
 from msa_core.analysis.claims_labels import nearer_labels, settled_labels, settling
 from msa_core.analysis.claims_primary import primary_claims
-from msa_core.analysis.claims_rule import COLUMNS, RULE, SMALLEST_MAE, Claim, corrected, verdict
+from msa_core.analysis.claims_rule import COLUMNS, LIMIT_RULE, RULE, SMALLEST_MAE, Claim, corrected, verdict
 from msa_core.analysis.collect import Records
 from msa_core.analysis.comparisons import Interval, compare, run_interval
 from msa_core.config import Primary, resolve
@@ -161,32 +161,29 @@ def claims_table(
 
 
 def claims_markdown(table: pd.DataFrame) -> str:
-    """`claims_table` for reading: primary claims apart."""
-    primary, exploratory = table[table["primary"]], table[~table["primary"]]
-    parts = [RULE]
-    if len(primary):
-        about = f"Fixed before the runs (config/study.yaml); Holm p counts all {len(primary)}."
-        parts += [f"### Primary claims\n\n{about}", _cells(primary)]
-    about = "" if len(primary) else " This grid has no runs of the primary claims."
-    parts += [f"### Exploratory claims\n\nNot fixed before the runs.{about}", _cells(exploratory)]
-    return "\n\n".join(parts) + "\n"
+    """`claims_table` for reading: primary claims apart, and those that name a limit."""
+    primary, limited = table["primary"], table["limit"].notna()
+    no_primary = "" if primary.any() else " This grid has no runs of the primary claims."
+    sections = [
+        ("Primary claims", f"Fixed before the runs; Holm p counts all {primary.sum()}.", primary),
+        ("Exploratory claims", f"Not fixed before the runs.{no_primary}", ~primary & ~limited),
+        ("Exploratory claims that name a limit", LIMIT_RULE, limited),
+    ]
+    parts = [f"### {title}\n\n{about}\n\n{_cells(table[rows])}" for title, about, rows in sections if rows.any()]
+    return "\n\n".join([RULE, *parts]) + "\n"
 
 
 def _cells(table: pd.DataFrame) -> str:
     """Each claim's gain; of a claim with a limit, what was measured. Columns without a cell are left out."""
-    shown = table.copy()
-    limited = table["limit"].notna()
-    shown.loc[limited, ["estimate", "low", "high"]] = (
-        table.loc[limited, ["limit"]].to_numpy() - table.loc[limited, ["estimate", "high", "low"]].to_numpy()
-    )
     cells = pd.DataFrame(
         {
             "Verdict": table["verdict"],
             "Question": table["question"],
             "Claim": table["claim"],
             "Data": table["dataset"],
-            "Measured [95%]": [_measured(row) for row in shown.to_dict("records")],
-            "Matters": [_matters(row) for row in table.to_dict("records")],
+            "Measured [95%]": [_measured(row) for row in table.to_dict("records")],
+            "Limit": table["limit"].map("{:.3g}".format, na_action="ignore"),
+            "Matters from": table["smallest"].where(table["smallest"] > 0).map("{:.3g}".format, na_action="ignore"),
             "Holm p": table["p_holm"].map("{:.3f}".format, na_action="ignore"),
             "Runs": table["n_runs"].map("{:.0f}".format, na_action="ignore"),
             "Samples": table["n_samples"].map("{:.0f}".format, na_action="ignore"),
@@ -198,23 +195,17 @@ def _cells(table: pd.DataFrame) -> str:
     return cells.to_markdown(index=False, disable_numparse=True)
 
 
-def _measured(row: dict[Any, Any]) -> str:
-    """A gain with its sign, a cost in words, both with the unit."""
-    estimate, ends, unit = row["estimate"], [row["low"], row["high"]], row["unit"]
+def _measured(row: dict[Hashable, Any]) -> str:
+    """A gain with its sign, what is held against a limit without one, a cost in words."""
+    estimate, low, high, form = row["estimate"], row["low"], row["high"], "{:+.4f}"
     if pd.isna(estimate):
         return ""
-    if unit == COST:
-        return f"adds {estimate:.1f}% [{ends[0]:.1f}, {ends[1]:.1f}]"
-    form = "{:+.4f}" if pd.isna(row["limit"]) else "{:.4f}"
-    interval = "(no interval)" if pd.isna(ends[0]) else f"[{', '.join(map(form.format, ends))}]"
-    return f"{form.format(estimate)} {interval} {unit}"
-
-
-def _matters(row: dict[Any, Any]) -> str:
-    """From where on a gain matters, or the limit."""
     if pd.notna(row["limit"]):
-        return f"limit {row['limit']:.3g}{'%' * (row['unit'] == COST)}"
-    return f"from {row['smallest']:.3g}" if row["smallest"] else ""
+        estimate, low, high, form = row["limit"] - estimate, row["limit"] - high, row["limit"] - low, "{:.4f}"
+    if row["unit"] == COST:
+        return f"adds {estimate:.1f}% [{low:.1f}, {high:.1f}]"
+    interval = "(no interval)" if pd.isna(low) else f"[{form.format(low)}, {form.format(high)}]"
+    return f"{form.format(estimate)} {interval} {row['unit']}"
 
 
 def _lower_mae(

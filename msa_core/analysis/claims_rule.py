@@ -40,9 +40,11 @@ RULE = (
     f"- {NO_GAIN}: the interval holds 0 and is below what matters.\n"
     f"- {HARMS}: the interval is below 0.\n"
     f"- {UNDECIDED}: the interval holds 0 and reaches what matters, or there is none.\n\n"
-    "Where claims were tested together (Holm p), one whose p is 0.05 or more is judged as if its interval held 0. A "
-    f"claim that names a limit is judged by what is left to it: {GAINS} means that the limit is kept, {HARMS} that it "
-    "is exceeded; the table shows the measured value and the limit."
+    "Where claims were tested together (Holm p), one whose p is 0.05 or more is judged as if its interval held 0."
+)
+LIMIT_RULE = (
+    f"The gain is what is left to the limit: {GAINS} means that the limit is kept, {HARMS} that it is exceeded, "
+    f"{UNDECIDED} that the interval holds it."
 )
 
 

@@ -580,24 +580,23 @@ def test_the_table_for_reading_by_hand():
     ]
     text = claims.claims_markdown(pd.DataFrame(rows, columns=claims.COLUMNS))
     assert text.startswith(f"{claims.RULE}\n\n### Primary claims\n\n")
-    primary, exploratory = text.split("### Exploratory claims")
     lines = [
         [[cell.strip() for cell in line.strip("|").split("|")] for line in part.splitlines() if line.startswith("|")]
-        for part in (primary, exploratory)
+        for part in text.split("\n### ")[1:]
     ]
-    assert lines[0][0] == [
-        *("Verdict", "Question", "Claim", "Data", "Measured [95%]", "Matters", "Holm p", "Runs"),
-        "Runs that would decide",
-    ]
-    measured = "+0.0040 [-0.0100, +0.0200] test MAE"
-    assert lines[0][2:] == [["undecided", "1", "p", "D", measured, "from 0.01", "0.031", "30", "44"]]
-    assert lines[1][0][4:] == ["Measured [95%]", "Matters", "Runs", "Samples", "Note"]
+    start, measured = ["Verdict", "Question", "Claim", "Data", "Measured [95%]"], "+0.0040 [-0.0100, +0.0200] test MAE"
+    assert lines[0][0] == [*start, "Matters from", "Holm p", "Runs", "Runs that would decide"]
+    assert lines[0][2:] == [["undecided", "1", "p", "D", measured, "0.01", "0.031", "30", "44"]]
+    assert lines[1][0] == [*start, "Matters from", "Runs", "Samples", "Note"]
     assert lines[1][2:] == [
-        ["gains", "1", "a", "D", "+0.5000 [+0.1234, +10.0000] u", "from 0.01", "5", "60", "n"],
-        ["gains", "6", "b", "E", "adds 0.4% [-0.3, 1.0]", "limit 5%", "", "", ""],
-        ["harms", "7", "c", "E", "0.1400 [0.0800, 0.2300] label units", "limit 0.03", "5", "", ""],
-        ["undecided", "7", "d", "E", "0.0060 (no interval) test MAE", "limit 0.01", "5", "", ""],
+        ["gains", "1", "a", "D", "+0.5000 [+0.1234, +10.0000] u", "0.01", "5", "60", "n"],
         ["not measured", "8", "e", "all", "", "", "", "", ""],
+    ]
+    assert lines[2][0] == [*start, "Limit", "Runs"]
+    assert lines[2][2:] == [
+        ["gains", "6", "b", "E", "adds 0.4% [-0.3, 1.0]", "5", ""],
+        ["harms", "7", "c", "E", "0.1400 [0.0800, 0.2300] label units", "0.03", "5"],
+        ["undecided", "7", "d", "E", "0.0060 (no interval) test MAE", "0.01", "5"],
     ]
 
 
