@@ -316,7 +316,8 @@ def test_both_kinds_of_data_sets_stand_in_one_table():
     shared = frame({(v, s): true + 0.1 * s for v in ("paper", "v") for s in (1, 2)}, true, dataset="e")
     own = frame({("paper", 1): true}, true).assign(draw="own")
     metrics = drawn({(v, s): 0.1 * s for v in ("paper", "v") for s in (1, 2)})
-    table = comparisons.compare(pd.concat([shared, own]), metrics)
+    of_shared = metrics.assign(dataset="e", title="E", draw="shared")  # which predictions are enough for
+    table = comparisons.compare(pd.concat([shared, own]), pd.concat([metrics, of_shared]))
     assert table[["dataset", "draw", "metric"]].values.tolist() == [
         *(["e", "shared", metric] for metric in comparisons.COMPARED["mosi"]),
         ["d", "own", "mae"],
