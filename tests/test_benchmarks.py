@@ -1,8 +1,9 @@
-"""Oracle: `pickle` and `load_features` on the file that the benchmark draws."""
+"""Oracles: `pickle` and `load_features` on the file that is drawn; intervals whose coverage is known."""
 
 import pickle
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from msa_core.data import load_features, planted_tokenizer
@@ -65,3 +66,36 @@ def test_every_measure_makes_its_rows(scale, drawn, monkeypatch):
     assert list(ratios["n"]) == [1, 2, 3, 3]
     assert (ratios["quartile_1"].dropna() <= ratios["value"][1:]).all()
     assert "MMSA" not in " ".join(table["measure"])
+
+
+@pytest.fixture(scope="module")
+def coverage():
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+        import coverage
+
+        yield coverage
+
+
+def test_coverage_is_that_of_a_known_case(coverage):
+    """Where samples add nothing and nothing depends on both, every candidate is the t-interval over runs: 95%."""
+    table = pd.DataFrame(coverage.normal("runs alone", np.array([1.0, 0.0, 1e-12]), 20_000, np.random.default_rng(0)))
+    assert len(table) == len(coverage.RUNS) * len(coverage.SAMPLES)
+    assert table["runs_part"].min() > 99.9
+    for name in coverage.CANDIDATES:
+        np.testing.assert_allclose(table[name], 95, atol=4 * table["error"].max())
+
+
+def test_coverage_misses_where_an_interval_is_too_narrow(coverage, monkeypatch):
+    """Half of the width covers 67 to 80%, whatever the design: the simulations can tell."""
+    halved = {name: lambda *a, f=f: f(*a) / 2 for name, f in coverage.CANDIDATES.items()}
+    monkeypatch.setattr(coverage, "CANDIDATES", halved)
+    monkeypatch.setattr(coverage, "RUNS", (10,))
+    monkeypatch.setattr(coverage, "SAMPLES", (80, 80))
+    first, second, true = coverage.recorded(*coverage.DETAILED)
+    gaps = ((second - true).abs() - (first - true).abs()).to_numpy()
+    rng = np.random.default_rng(0)
+    rows = [*coverage.resampled("d", gaps, 400, rng), *coverage.from_predictions(*coverage.DETAILED, 200, rng)]
+    table = pd.DataFrame(rows)
+    assert table["weighted"].between(55, 85).all()
+    assert (table["outside"] == ", ".join(coverage.CANDIDATES)).all()

@@ -24,6 +24,7 @@ SHOWN = [
     "image/jpeg",
     "text/plain",
 ]  # the first that an output has
+WRAPPED = 30  # characters of a table's cell: longer ones are broken into lines
 
 
 def read(path: Path) -> NotebookNode:
@@ -65,6 +66,9 @@ def section(exporter: HTMLExporter, path: Path) -> BeautifulSoup:
         heading["id"] = f"{path.stem}-{number}"
     for table in soup.find_all("table"):
         table.wrap(soup.new_tag("div", attrs={"class": "table", "tabindex": "0"}))
+        for cell in table.find_all("td"):
+            if len(cell.get_text()) > WRAPPED:
+                cell["class"] = "text"
     for number, image in enumerate(soup.find_all("img"), 1):
         above = image.find_previous(["h2", "h3", "h4"])
         image["alt"] = f"Figure {number} of {path.stem}: {above.get_text() if above else ''}"

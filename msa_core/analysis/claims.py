@@ -1,7 +1,8 @@
 """The study's questions, each with an estimate, a 95% interval and a verdict: frames in, frame out."""
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Hashable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -10,10 +11,11 @@ from scipy.stats import chi2
 from msa_core import MODALITIES
 from msa_core.analysis.claims_features import BASELINE, information, nearness, private_information, shrinking
 from msa_core.analysis.claims_labels import nearer_labels, settled_labels, settling
-from msa_core.analysis.claims_rule import COLUMNS, RULE, SMALLEST_MAE, Claim, corrected, verdict
+from msa_core.analysis.claims_primary import primary_claims
+from msa_core.analysis.claims_rule import COLUMNS, LIMIT_RULE, RULE, SMALLEST_MAE, Claim, corrected, verdict
 from msa_core.analysis.collect import Records
-from msa_core.analysis.comparisons import Interval, compare, seed_interval
-from msa_core.config import resolve
+from msa_core.analysis.comparisons import Interval, compare, run_interval
+from msa_core.config import Primary, resolve
 
 __all__ = [
     "BASELINE",
@@ -25,6 +27,7 @@ __all__ = [
     "verdict",
 ]
 
+LARGEST_SHARE = 0.5  # of the loss
 LARGEST_ROUNDING = 0.1  # share of the variance over seeds that would not matter: 5% of the standard deviation
 LARGEST_COST = 5  # percent of a training step: the goal of benchmarks/parts.py
 PARTS = {  # of benchmarks/parts.py that the paper has
@@ -38,6 +41,7 @@ OPEN = {
     5: "The alignment is plug-and-play: it helps other models",
     8: "Another fusion or label generator does better; the method stands a missing label or modality",
 }
+COST = "% of a step"
 
 
 @dataclass(frozen=True)
@@ -102,17 +106,18 @@ def _rows(frame: pd.DataFrame, condition: str) -> pd.DataFrame | None:
     return rows if len(rows) else None
 
 
-def claims_table(measured: Measurements, families: Mapping[str, Collection[str]]) -> pd.DataFrame:
-    """Every question, in order.
+def claims_table(
+    measured: Measurements, families: Mapping[str, Collection[str]], primary: Primary | None = None
+) -> pd.DataFrame:
+    """The primary claims, then every question, in order.
 
     Args:
         measured: what the claims are judged by.
         families: as `config.families` gives them.
+        primary: as `config.primary` gives it; a grid without runs of its data set has exploratory claims alone.
 
     Returns:
-        A row per question, claim and data set (its title): estimate of the gain, low, high, its unit; smallest, the
-        gain that would matter; p_holm, nan for a claim tested by itself; n_samples, n_seeds (nan: not of samples or
-        seeds); verdict; note.
+        A row per claim and data set (its title), as `claims_rule.Claim` says it: `claims_rule.COLUMNS`.
     """
     predictions, metrics = measured.predictions, measured.metrics
     titles = dict(zip(predictions["dataset"], predictions["title"], strict=True))
@@ -124,8 +129,8 @@ def claims_table(measured: Measurements, families: Mapping[str, Collection[str]]
     }
     alignment, adjustment = {"paper": ALIGNMENT}, {"paper": ADJUSTMENT}
     parts = {
-        (1, "The paper's alignment lowers test MAE"): _lower_mae(1, predictions, BASELINE, bounds, alignment),
-        (1, "Another alignment lowers test MAE"): corrected(_lower_mae(1, predictions, BASELINE, bounds, alignments)),
+        (1, "The paper's alignment lowers test MAE"): _lower_mae(1, measured, BASELINE, bounds, alignment),
+        (1, "Another alignment lowers test MAE"): corrected(_lower_mae(1, measured, BASELINE, bounds, alignments)),
         (2, "The alignment brings shared information into the features"): corrected(
             information(measured.probes, measured.crossmodal, titles)
         ),
@@ -137,64 +142,88 @@ def claims_table(measured: Measurements, families: Mapping[str, Collection[str]]
         (3, "Generated labels are nearer to the true ones than copies of y"): corrected(
             nearer_labels(measured.gains, bounds)
         ),
-        (3, "Generated labels settle"): settled_labels(measured.settled),
-        (4, ADJUSTMENT): _lower_mae(4, predictions, "no_weight_adjustment", bounds, adjustment),
+        (3, "Generated labels settle"): settled_labels(measured.settled, bounds),
+        (4, ADJUSTMENT): _lower_mae(4, measured, "no_weight_adjustment", bounds, adjustment),
         (4, "No term takes over the loss"): _shares(measured.histories),
         (6, f"The method adds less than {LARGEST_COST}% to a training step"): _costs(measured.costs),
         (7, "One seed is enough"): _seeds(metrics, bounds),
         (7, "Rounding hardly counts in the spread over seeds"): _rounding(measured.rounding),
         (7, "The alignment's weight hardly matters"): _weights(metrics, bounds, families["weight"]),
     }
-    claims = []
+    claims = primary_claims(primary, metrics, measured.gains) if primary else []
+    answered = {claim.dataset for claim in claims}  # by a primary claim
     for (question, claim), part in parts.items():
-        claims += list(part) or [Claim(question, claim, note="not measured")]
+        exploratory = list(part) or [Claim(question, claim)]
+        claims += [each for each in exploratory if each.claim != ALIGNMENT or each.dataset not in answered]
     claims += [Claim(question, claim, note="not answered yet") for question, claim in OPEN.items()]
     table = pd.DataFrame([claim.row() for claim in claims], columns=COLUMNS)
-    return table.sort_values("question", kind="stable", ignore_index=True)
+    return table.sort_values(["primary", "question"], ascending=[False, True], kind="stable", ignore_index=True)
 
 
 def claims_markdown(table: pd.DataFrame) -> str:
-    """`claims_table` for reading."""
+    """`claims_table` for reading: primary claims apart, and those that name a limit."""
+    primary, limited = table["primary"], table["limit"].notna()
+    no_primary = "" if primary.any() else " This grid has no runs of the primary claims."
+    sections = [
+        ("Primary claims", f"Fixed before the runs; Holm p counts all {primary.sum()}.", primary),
+        ("Exploratory claims", f"Not fixed before the runs.{no_primary}", ~primary & ~limited),
+        ("Exploratory claims that name a limit", LIMIT_RULE, limited),
+    ]
+    parts = [f"### {title}\n\n{about}\n\n{_cells(table[rows])}" for title, about, rows in sections if rows.any()]
+    return "\n\n".join([RULE, *parts]) + "\n"
+
+
+def _cells(table: pd.DataFrame) -> str:
+    """Each claim's gain; of a claim with a limit, what was measured. Columns without a cell are left out."""
     cells = pd.DataFrame(
         {
+            "Verdict": table["verdict"],
             "Question": table["question"],
             "Claim": table["claim"],
             "Data": table["dataset"],
-            "Verdict": table["verdict"],
-            "Gain": table["estimate"].map(_number),
-            "95% interval": [
-                "" if pd.isna(low) else f"[{_number(low)}, {_number(high)}]"
-                for low, high in zip(table["low"], table["high"], strict=True)
-            ],
-            "Unit": table["unit"],
-            "Holm p": table["p_holm"].map(lambda p: "" if pd.isna(p) else f"{p:.3f}"),
-            "Samples": table["n_samples"].map(lambda n: "" if pd.isna(n) else str(int(n))),
-            "Seeds": table["n_seeds"].map(lambda n: "" if pd.isna(n) else str(int(n))),
+            "Measured [95%]": [_measured(row) for row in table.to_dict("records")],
+            "Limit": table["limit"].map("{:.3g}".format, na_action="ignore"),
+            "Matters from": table["smallest"].where(table["smallest"] > 0).map("{:.3g}".format, na_action="ignore"),
+            "Holm p": table["p_holm"].map("{:.3f}".format, na_action="ignore"),
+            "Runs": table["n_runs"].map("{:.0f}".format, na_action="ignore"),
+            "Samples": table["n_samples"].map("{:.0f}".format, na_action="ignore"),
+            "Runs that would decide": table["runs_to_decide"].map("{:.0f}".format, na_action="ignore"),
             "Note": table["note"],
         }
     )
-    return f"{RULE}\n\n{cells.to_markdown(index=False, disable_numparse=True)}\n"
+    cells = cells.replace("", np.nan).dropna(axis="columns", how="all").fillna("")
+    return cells.to_markdown(index=False, disable_numparse=True)
 
 
-def _number(value: float) -> str:
-    return "" if pd.isna(value) else f"{value:+.4f}" if abs(value) < 10 else f"{value:+.1f}"
+def _measured(row: dict[Hashable, Any]) -> str:
+    """A gain with its sign, what is held against a limit without one, a cost in words."""
+    estimate, low, high, form = row["estimate"], row["low"], row["high"], "{:+.4f}"
+    if pd.isna(estimate):
+        return ""
+    if pd.notna(row["limit"]):
+        estimate, low, high, form = row["limit"] - estimate, row["limit"] - high, row["limit"] - low, "{:.4f}"
+    if row["unit"] == COST:
+        return f"adds {estimate:.1f}% [{low:.1f}, {high:.1f}]"
+    interval = "(no interval)" if pd.isna(low) else f"[{form.format(low)}, {form.format(high)}]"
+    return f"{form.format(estimate)} {interval} {row['unit']}"
 
 
 def _lower_mae(
-    question: int, predictions: pd.DataFrame, reference: str, bounds: dict[str, float], claims: dict[str, str]
+    question: int, measured: Measurements, reference: str, bounds: dict[str, float], claims: dict[str, str]
 ) -> Iterator[Claim]:
     """A lower test MAE of each variant than of the reference.
 
     Args:
         question: of the claims.
-        predictions: of all variants.
+        measured: of all variants.
         reference: variant compared with.
         bounds: H of each data set, by title.
         claims: variant -> its claim.
     """
-    table = compare(predictions[predictions["variant"].isin([reference, *claims])], reference)
+    predictions = measured.predictions[measured.predictions["variant"].isin([reference, *claims])]
+    table = compare(predictions, measured.metrics[measured.metrics["variant"].isin([reference, *claims])], reference)
     for row in table[(table["metric"] == "mae") & (table["n_seeds"] > 0)].to_dict("records"):
-        gain = Interval(-row["difference"], -row["high"], -row["low"], p=row["p"])
+        gain = Interval(-row["difference"], -row["high"], -row["low"], row["p"])
         smallest, counts = SMALLEST_MAE * bounds[row["title"]], (row["n_seeds"], row["n_samples"])
         yield Claim(question, claims[row["variant"]], row["title"], gain, "test MAE", smallest, *counts)
 
@@ -208,9 +237,10 @@ def _shares(histories: pd.DataFrame) -> Iterator[Claim]:
         terms = terms.assign(loss_alignment=runs["loss_total"] - terms.sum(axis="columns")).abs()
         shares = terms.div(terms.sum(axis="columns"), axis="index")
         largest = str(shares.mean().idxmax())
-        note = f"{largest.removeprefix('loss_')}: {shares[largest].mean():.2f} of it"
+        note = f"the largest is {largest.removeprefix('loss_')}"
         claim = "No term takes over the loss: at the best epoch the largest is below one half of it"
-        yield Claim(4, claim, str(title), seed_interval(0.5 - shares[largest]), "share", n_seeds=len(runs), note=note)
+        gain = run_interval(LARGEST_SHARE - shares[largest])
+        yield Claim(4, claim, str(title), gain, "of the loss", n_runs=len(runs), limit=LARGEST_SHARE, note=note)
 
 
 def _costs(costs: pd.DataFrame | None) -> Iterator[Claim]:
@@ -220,8 +250,8 @@ def _costs(costs: pd.DataFrame | None) -> Iterator[Claim]:
         added, low, high = part["added_percent"], part["low"], part["high"]
         gain = Interval(LARGEST_COST - added, LARGEST_COST - high, LARGEST_COST - low)
         claim = f"{PARTS[part['part']]} adds less than {LARGEST_COST}% to a training step"
-        note = f"adds {added:.1f}%, median of {part['n']} batches"
-        yield Claim(6, claim, f"Planted, text encoder {part['text_encoder']}", gain, "% of a step", note=note)
+        title, note = f"Planted, text encoder {part['text_encoder']}", f"median of {part['n']} batches"
+        yield Claim(6, claim, title, gain, COST, limit=LARGEST_COST, note=note)
 
 
 def _test_mae(metrics: pd.DataFrame) -> pd.DataFrame:
@@ -241,9 +271,10 @@ def _seeds(metrics: pd.DataFrame, bounds: dict[str, float]) -> Iterator[Claim]:
             low, high = spread * np.sqrt(freedom / chi2.ppf([0.975, 0.025], freedom)) if freedom else (nan, nan)
             gain = Interval(smallest - spread, smallest - high, smallest - low)
             alignment = (runs[BASELINE] - runs["paper"]).mean()
-            note = f"standard deviation {spread:.4f}; the alignment's gain is {alignment:+.4f}"
+            note = f"the alignment's gain is {alignment:+.4f}"
             claim = "One seed is enough: seeds move `paper` by less than the smallest gain that matters"
-            yield Claim(7, claim, str(title), gain, "test MAE", n_seeds=len(values), note=note)
+            unit = "standard deviation of test MAE"
+            yield Claim(7, claim, str(title), gain, unit, n_runs=len(values), limit=smallest, note=note)
 
 
 def _rounding(components: pd.DataFrame | None) -> Iterator[Claim]:
@@ -255,12 +286,9 @@ def _rounding(components: pd.DataFrame | None) -> Iterator[Claim]:
         gain = Interval(LARGEST_ROUNDING - share, LARGEST_ROUNDING - high, LARGEST_ROUNDING - low)
         of_variance = f"{LARGEST_ROUNDING:.0%} of the variance of `{row['variant']}` over seeds, in float32"
         claim = f"Rounding hardly counts: it is less than {of_variance}"
-        note = (
-            f"rounding is {share:.0%} of the variance over seeds; {row['n_arithmetics']} arithmetics; the standard "
-            f"deviation within a seed is {row['sd_rounding']:.4f}"
-        )
-        title = resolve(row["dataset"]).dataset.title
-        yield Claim(7, claim, title, gain, "share of variance", n_seeds=row["n_seeds"], note=note)
+        note = f"{row['n_arithmetics']} arithmetics; standard deviation within a seed {row['sd_rounding']:.4f}"
+        title, runs = resolve(row["dataset"]).dataset.title, row["n_seeds"]
+        yield Claim(7, claim, title, gain, "of the variance", n_runs=runs, limit=LARGEST_ROUNDING, note=note)
 
 
 def _weights(metrics: pd.DataFrame, bounds: dict[str, float], family: Collection[str]) -> Iterator[Claim]:
@@ -272,5 +300,5 @@ def _weights(metrics: pd.DataFrame, bounds: dict[str, float], family: Collection
         if len(means) > 1:
             smallest, spread = SMALLEST_MAE * bounds[str(title)], float(means.max() - means.min())
             claim = "The alignment's weight hardly matters: the best and the worst are nearer than the smallest gain"
-            note = f"{len(means)} weights, {spread:.4f} apart; no interval for a range"
-            yield Claim(7, claim, str(title), Interval(smallest - spread), "test MAE", n_seeds=len(complete), note=note)
+            note, gain = f"{len(means)} weights; a range has no interval", Interval(smallest - spread)
+            yield Claim(7, claim, str(title), gain, "test MAE", n_runs=len(complete), limit=smallest, note=note)

@@ -5,8 +5,8 @@ from collections.abc import Iterator
 import numpy as np
 import pandas as pd
 
-from msa_core.analysis.claims_rule import SMALLEST_R2, SMALLEST_SHRINKING, Claim
-from msa_core.analysis.comparisons import seed_interval
+from msa_core.analysis.claims_rule import SMALLEST_DISTANCE, SMALLEST_R2, SMALLEST_SHRINKING, Claim
+from msa_core.analysis.comparisons import run_interval
 
 BASELINE = "no_alignment"
 
@@ -57,7 +57,7 @@ def _r2_gains(
 
 
 def _r2_claim(question: int, claim: str, title: str, gain: pd.Series) -> Claim:
-    return Claim(question, claim, title, seed_interval(gain), "R² of a linear map", SMALLEST_R2, len(gain))
+    return Claim(question, claim, title, run_interval(gain), "R² of a linear map", SMALLEST_R2, len(gain))
 
 
 def nearness(pairs: pd.DataFrame | None) -> Iterator[Claim]:
@@ -70,7 +70,7 @@ def nearness(pairs: pd.DataFrame | None) -> Iterator[Claim]:
         nearer = (wide[BASELINE] - wide["paper"]).dropna()
         for (title, pair), gain in nearer.groupby(["title", "modality"], sort=False):
             claim = f"The alignment leaves the correlations of {str(pair).replace('-', ' and ')} nearer to each other"
-            yield Claim(2, claim, str(title), seed_interval(gain), "correlation distance", n_seeds=len(gain))
+            yield Claim(2, claim, str(title), run_interval(gain), "correlation distance", SMALLEST_DISTANCE, len(gain))
 
 
 def shrinking(variances: pd.DataFrame) -> Iterator[Claim]:
@@ -82,4 +82,4 @@ def shrinking(variances: pd.DataFrame) -> Iterator[Claim]:
     for (title, modality), gain in log_ratios.groupby(["title", "modality"], sort=False):
         claim = f"The alignment shrinks the features of {modality}"
         unit = "log of total variance without / with"
-        yield Claim(2, claim, str(title), seed_interval(gain), unit, SMALLEST_SHRINKING, len(gain))
+        yield Claim(2, claim, str(title), run_interval(gain), unit, SMALLEST_SHRINKING, len(gain))

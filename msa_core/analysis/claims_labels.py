@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pandas as pd
 
 from msa_core.analysis.claims_rule import SMALLEST_MAE, Claim
-from msa_core.analysis.comparisons import mean_interval, seed_interval
+from msa_core.analysis.comparisons import crossed_interval, run_interval
 from msa_core.analysis.tables import SETTLED
 
 
@@ -46,7 +46,7 @@ def settling(movement: pd.DataFrame) -> pd.DataFrame:
 
 
 def nearer_labels(gains: pd.DataFrame | None, bounds: dict[str, float]) -> Iterator[Claim]:
-    """The mean of `label_gains` over samples and seeds.
+    """The mean of `label_gains` over samples and runs.
 
     Args:
         gains: see `claims.Measurements`.
@@ -54,18 +54,25 @@ def nearer_labels(gains: pd.DataFrame | None, bounds: dict[str, float]) -> Itera
     """
     if gains is None:
         return
-    for (title, modality), group in gains.groupby(["title", "modality"], sort=False):
+    for (title, draw, modality), group in gains.groupby(["title", "draw", "modality"], sort=False):
         values = group.pivot(index="seed", columns="id", values="gain")
+        interval = crossed_interval(values) if draw == "shared" else run_interval(values.mean(axis="columns"))
         claim = f"Generated {modality} labels are nearer to the true ones than copies of y, at the best epoch"
         smallest = SMALLEST_MAE * bounds[str(title)]
-        yield Claim(3, claim, str(title), mean_interval(values), "MAE, train split", smallest, *values.shape)
+        yield Claim(3, claim, str(title), interval, "MAE, train split", smallest, *values.shape)
 
 
-def settled_labels(settled: pd.DataFrame | None) -> Iterator[Claim]:
-    """The mean gain of `settling` over seeds."""
+def settled_labels(settled: pd.DataFrame | None, bounds: dict[str, float]) -> Iterator[Claim]:
+    """The mean gain of `settling` over runs.
+
+    Args:
+        settled: see `claims.Measurements`.
+        bounds: H of each data set, by title.
+    """
     if settled is None:
         return
     for (title, modality), runs in settled.groupby(["title", "modality"], sort=False):
         claim = f"From the best epoch on, generated {modality} labels move by less than {SETTLED:.0%} of H an epoch"
-        note = f"moved by {runs['moved'].mean():.2f}; by less in {(runs['gain'] > 0).sum()} of {len(runs)} runs"
-        yield Claim(3, claim, str(title), seed_interval(runs["gain"]), "label units", n_seeds=len(runs), note=note)
+        note = f"by less in {(runs['gain'] > 0).sum()} of {len(runs)} runs"
+        limit, interval = SETTLED * bounds[str(title)], run_interval(runs["gain"])
+        yield Claim(3, claim, str(title), interval, "label units", n_runs=len(runs), limit=limit, note=note)

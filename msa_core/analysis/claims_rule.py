@@ -8,6 +8,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
+from scipy.optimize import brentq
+from scipy.stats import t
 
 from msa_core.analysis.comparisons import Interval, holm
 
@@ -16,38 +18,88 @@ from msa_core.analysis.comparisons import Interval, holm
 SMALLEST_MAE = 1 / 300
 SMALLEST_R2 = 0.01  # a hundredth of a factor's variance
 SMALLEST_SHRINKING = float(np.log(1.1))  # a tenth of the total variance, as a log ratio
-NOT_MEASURED = Interval(float("nan"))
+SMALLEST_DISTANCE = 0.05  # of a correlation distance, which lies within 0..1
+MOST_RUNS = 1e9  # that are looked at
+UNKNOWN = Interval(float("nan"))
+
+GAINS = "gains"
+LITTLE = "gains, but less than matters"
+NO_GAIN = "no gain that matters"
+HARMS = "harms"
+UNDECIDED = "undecided"
+NOT_MEASURED = "not measured"
 COLUMNS = [
-    *("question", "claim", "dataset", "estimate", "low", "high", "unit", "smallest", "p_holm"),
-    *("n_samples", "n_seeds", "verdict", "note"),
+    *("verdict", "primary", "question", "claim", "dataset", "estimate", "low", "high", "unit", "smallest", "limit"),
+    *("p_holm", "n_samples", "n_runs", "runs_to_decide", "note"),
 ]
 RULE = (
-    "Every claim is put as a gain that is above 0 if it holds. Supported: all of the 95% interval is above 0 and, "
-    "where several claims of one kind were tested together on a data set, Holm's p is below 0.05. Not supported: all "
-    "of the interval is below 0, or below the smallest gain that would matter (MAE: H/300, that is 0.01 on [-3, 3]; "
-    "R²: 0.01; shrinking: a tenth of the variance; else 0). Cannot tell: everything else, and whatever was "
-    "not measured."
+    "Every claim is put as a gain, with its 95% interval and the smallest gain that matters (MAE: H/300, that is 0.01 "
+    "on [-3, 3]; R²: 0.01; shrinking: a tenth of the variance; correlation distance: 0.05).\n\n"
+    f"- {GAINS}: the interval is above 0 and reaches what matters.\n"
+    f"- {LITTLE}: the interval is above 0 and below what matters.\n"
+    f"- {NO_GAIN}: the interval holds 0 and is below what matters.\n"
+    f"- {HARMS}: the interval is below 0.\n"
+    f"- {UNDECIDED}: the interval holds 0 and reaches what matters, or there is none.\n\n"
+    "Where claims were tested together (Holm p), one whose p is 0.05 or more is judged as if its interval held 0."
+)
+LIMIT_RULE = (
+    f"The gain is what is left to the limit: {GAINS} means that the limit is kept, {HARMS} that it is exceeded, "
+    f"{UNDECIDED} that the interval holds it."
 )
 
 
 def verdict(low: float, high: float, smallest: float = 0.0, p_holm: float = float("nan")) -> str:
-    """The rule: what a gain's 95% interval says of its claim.
-
-    "supported" if all of it is above 0 and, where the claim is one of several that were tested together, Holm's p is
-    below 0.05; "not supported" if all of it is below 0 or below the smallest gain that would matter; otherwise, and
-    where nothing was measured, "cannot tell".
+    """The rule: what a gain's 95% interval says of its claim. The five verdicts leave no gap.
 
     Args:
-        low, high: the interval; nan: not known.
-        smallest: the smallest gain that would matter.
-        p_holm: nan: the claim was tested by itself.
+        low, high: the interval; nan: not known, and then the claim is undecided.
+        smallest: the smallest gain that matters; 0 for what is left to a limit.
+        p_holm: of a claim that was tested with others: from 0.05 on, 0 cannot be excluded; nan: tested by itself.
 
-    >>> verdict(0.01, 0.03), verdict(0.01, 0.03, p_holm=0.2), verdict(-0.02, 0.004, 0.01), verdict(-0.02, 0.02, 0.01)
-    ('supported', 'cannot tell', 'not supported', 'cannot tell')
+    >>> verdict(0.01, 0.03, 0.01), verdict(0.001, 0.003, 0.01), verdict(-0.02, 0.004, 0.01)
+    ('gains', 'gains, but less than matters', 'no gain that matters')
+    >>> verdict(-0.03, -0.01, 0.01), verdict(-0.02, 0.02, 0.01), verdict(0.01, 0.03, 0.01, p_holm=0.2)
+    ('harms', 'undecided', 'undecided')
     """
-    if low > 0 and not p_holm >= 0.05:
-        return "supported"
-    return "not supported" if high < max(smallest, 0) else "cannot tell"
+    if np.isnan(low) or np.isnan(high):
+        return UNDECIDED
+    if p_holm >= 0.05:
+        low, high = min(low, 0.0), max(high, 0.0)
+    if low > 0:
+        return GAINS if high >= smallest else LITTLE
+    if high < 0:
+        return HARMS
+    return NO_GAIN if high < smallest else UNDECIDED
+
+
+def runs_to_decide(estimate: float, spread: float, smallest: float, tests: int = 1) -> float:
+    """The number of runs from which on a claim is no longer undecided, if estimate and spread stay what they are.
+
+    The half-width of the t-interval, ``t(n - 1) spread / sqrt(n)``, must fall below the estimate (then 0 is excluded)
+    or below what the estimate lacks to the smallest gain that matters (then such a gain is excluded).
+
+    Args:
+        estimate: mean of the paired differences of the runs, positive for a gain.
+        spread: their standard deviation.
+        smallest: the smallest gain that matters, above 0.
+        tests: claims tested together: 0 is excluded at the level 0.05 / tests, the strictest of Holm's.
+
+    Returns:
+        2 or more.
+
+    >>> runs_to_decide(0.004, 0.012, 0.01)  # 2.05 * 0.012 / sqrt(18) is 0.00597, below 0.01 - 0.004
+    18
+    """
+
+    def runs(level: float, distance: float) -> float:
+        def excess(number: float) -> float:
+            return float(t.isf(level / 2, number - 1) * spread / np.sqrt(number) - distance)
+
+        if distance <= 0 or excess(MOST_RUNS) >= 0:
+            return np.inf
+        return 2 if excess(2) < 0 else int(np.floor(brentq(excess, 2, MOST_RUNS))) + 1
+
+    return min(runs(0.05 / tests, estimate), runs(0.05, smallest - estimate))
 
 
 @dataclass(frozen=True)
@@ -60,28 +112,40 @@ class Claim:
         dataset: title of the data set.
         gain: above 0 if the claim holds; all nan: not measured.
         unit: of the gain.
-        smallest: the smallest gain that would matter.
-        n_seeds, n_samples: what the interval is over; nan: not over seeds or samples.
+        smallest: the smallest gain that matters; 0 only for a claim with a limit.
+        limit: of a claim that something is below it; the gain is then what is left to it, limit - value.
+        n_runs, n_samples: what the interval is over; nan: not over runs or samples.
         p_holm: nan: the claim was tested by itself.
+        primary: whether it was fixed before the runs (config/study.yaml); all others are exploratory.
+        runs_to_decide: of a primary claim that is undecided; else nan.
         note: for the reader.
     """
 
     question: int
     claim: str
     dataset: str = "all"
-    gain: Interval = NOT_MEASURED
+    gain: Interval = UNKNOWN
     unit: str = ""
     smallest: float = 0.0
-    n_seeds: float = float("nan")
+    n_runs: float = float("nan")
     n_samples: float = float("nan")
     p_holm: float = float("nan")
+    limit: float = float("nan")
+    primary: bool = False
+    runs_to_decide: float = float("nan")
     note: str = ""
+
+    @property
+    def verdict(self) -> str:
+        """By the rule."""
+        if np.isnan(self.gain.estimate):
+            return NOT_MEASURED
+        return verdict(self.gain.low, self.gain.high, self.smallest, self.p_holm)
 
     def row(self) -> dict[str, object]:
         """One row of the table of claims: `COLUMNS`."""
         gain = {"estimate": self.gain.estimate, "low": self.gain.low, "high": self.gain.high}
-        judged = {"verdict": verdict(self.gain.low, self.gain.high, self.smallest, self.p_holm)}
-        values = vars(self) | gain | judged
+        values = vars(self) | gain | {"verdict": self.verdict}
         return {column: values[column] for column in COLUMNS}
 
 

@@ -17,7 +17,7 @@ from msa_core.records import is_finished
 
 NOT_FINISHED = "not finished"
 SHOWN = 3  # differences named for one run; of more, their number
-OF_THE_RUN = ["title", "scheme", "label_bound", "best_epoch"]  # what every frame says of its run
+OF_THE_RUN = ["title", "draw", "scheme", "label_bound", "best_epoch"]  # what every frame says of its run
 CHOSEN_IN_FLOAT32 = ("planted", "mmmo_audio_vision")  # presets whose alignment weight is to be chosen anew
 
 
@@ -25,8 +25,9 @@ CHOSEN_IN_FLOAT32 = ("planted", "mmmo_audio_vision")  # presets whose alignment 
 class Records:
     """What was measured of the runs of a grid: `records["metrics"]` and every other frame of `summary.FRAMES`.
 
-    A frame has a row a measurement, in the order of the grid: dataset, variant, seed, title, scheme, label_bound,
-    best_epoch, then its own columns (`summary` says which). One without a row may lack its own columns.
+    A frame has a row a measurement, in the order of the grid: dataset, variant, seed, title, draw ("shared": all runs
+    of the data set have the same samples; "own": each draws its own), scheme, label_bound, best_epoch, then its own
+    columns (`summary` says which). One without a row may lack its own columns.
 
     Attributes:
         runs: a row a run: what every frame has, then precision, config (YAML), provenance (JSON).
@@ -187,9 +188,10 @@ def _split(grid: list[GridRun], settings: Callable[[GridRun], str | None]) -> tu
 
 
 def _titled(runs: pd.DataFrame) -> pd.DataFrame:
-    """With the titles that the presets have now: a title is no part of a run."""
-    titles = {name: resolve(name).dataset.title for name in runs["dataset"].unique()}
-    return runs.assign(title=runs["dataset"].map(titles))
+    """With the titles that the presets have now (a title is no part of a run), and how each data set is drawn."""
+    presets = {name: resolve(name).dataset for name in runs["dataset"].unique()}
+    named = [(presets[name].title, presets[name].draw) for name in runs["dataset"]]
+    return runs.assign(title=[title for title, _ in named], draw=[draw for _, draw in named])
 
 
 def _refuse_nothing(found: list[GridRun], missing: pd.DataFrame, folder: Path) -> None:

@@ -124,13 +124,15 @@ def _history(run: FinishedRun) -> pd.DataFrame:
 def _predictions(run: FinishedRun) -> pd.DataFrame:
     """Test split: id, label, prediction, and that of the averaged weights (nan: not averaged), float32.
 
-    Where the data are read from a file, whose labels are not ours to hand on, an id is a place in the order of y.
+    Where the data are read from a file, whose labels are not ours to hand on, an id is a place in the order of y. Runs
+    that each draw their own data are compared by their metrics: those of the averaged weights are enough, and their
+    predictions, which would double the record, are left out.
     """
-    test = run.run.predictions.query("split == 'test'").reset_index(drop=True)
-    if run.run.config.dataset.features is not None:
+    test, dataset = run.run.predictions.query("split == 'test'").reset_index(drop=True), run.run.config.dataset
+    if dataset.features is not None:
         test = test.sort_values(["label", "id"], ignore_index=True)
         test["id"] = test.index.astype(str)
-    averaged = test.get("multimodal_averaged", np.nan)
+    averaged = np.nan if dataset.draw == "own" else test.get("multimodal_averaged", np.nan)
     numbers = pd.DataFrame({"label": test["label"], "prediction": test["multimodal"], "averaged": averaged})
     return pd.concat([test["id"], numbers.astype(np.float32)], axis="columns")
 

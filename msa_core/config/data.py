@@ -69,6 +69,11 @@ class DatasetConfig(Settings):
         {}, description="split -> modality -> share of its samples that lose this modality, drawn from the run's seed"
     )
 
+    @property
+    def draw(self) -> Literal["shared", "own"]:
+        """Whether all runs have the same samples, or each run draws data of its own from its seed."""
+        return "own" if self.features is None and self.planted.seed is None else "shared"
+
 
 class TextConfig(Settings):
     """The text encoder, which every model shares."""

@@ -1,14 +1,17 @@
-"""The study's grids of runs and families of comparisons."""
+"""The study's grids of runs, its primary comparisons and its families of exploratory ones."""
 
+import re
 from collections.abc import Collection
-from typing import Annotated
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, ValidationError
+from pydantic import BeforeValidator, Field, ValidationError
 
 from msa_core import paths
-from msa_core.config.base import Count, Name, Seed, Settings, require_known
+from msa_core.config.base import MOST, Count, Name, Number, Seed, Settings, Text, require_known
 from msa_core.config.files import load_preset, load_variants, load_yaml
 from msa_core.config.problems import problems
+
+LABELS_COMPARED = ("paper", "copied_labels")
 
 
 class GridRun(Settings):
@@ -19,12 +22,23 @@ class GridRun(Settings):
     seed: Seed
 
 
+def _read_range(seeds: Any) -> Any:
+    """ "1111-1115" -> five seeds."""
+    if isinstance(seeds, str) and re.fullmatch(r"\d{1,10}-\d{1,10}", seeds):
+        first, last = map(int, seeds.split("-"))
+        return list(range(first, min(last + 1, first + MOST)))
+    return seeds
+
+
+Seeds = Annotated[list[Seed], Field(min_length=1), BeforeValidator(_read_range)]
+
+
 class GridEntry(Settings):
     """Runs of a grid: every variant with every seed on one data set."""
 
     dataset: Name
     variants: Annotated[list[Name], Field(min_length=1)]
-    seeds: Annotated[list[Seed], Field(min_length=1)]
+    seeds: Seeds = Field(description="a list, or the first and the last: 1111-1115")
     runs_per_job: Count = Field(1, description="trained by one process; 1: each by a notebook of its own")
 
     def runs(self) -> list[GridRun]:
@@ -36,10 +50,31 @@ class GridEntry(Settings):
         ]
 
 
+class PrimaryComparison(Settings):
+    """A variant against another one, run by run; a lower error is a gain."""
+
+    question: int = Field(ge=1, le=8, description="of the study, which it answers")
+    claim: Text = Field(description="a sentence that is true if there is a gain")
+    metric: Literal["mae", "averaged_mae", "label_mae"] = Field(
+        description="test MAE; that of the averaged weights; of labels, against the true unimodal ones (train split)"
+    )
+    variant: Name
+    reference: Name
+
+
+class Primary(Settings):
+    """The comparisons that were fixed before the runs; Holm's correction counts them all."""
+
+    dataset: Name = Field(description="whose runs each draw their own data")
+    smallest: Annotated[Number, Field(gt=0)] = Field(description="gain in MAE that matters, in label units")
+    comparisons: Annotated[list[PrimaryComparison], Field(min_length=1, max_length=5)]
+
+
 class Study(Settings):
     """`config/study.yaml`."""
 
     grids: dict[Name, list[GridEntry]]
+    primary: Primary
     families: dict[Name, list[Name]]
     in_no_family: list[Name]
 
@@ -104,6 +139,28 @@ def jobs(name: str, unfinished: Collection[GridRun]) -> list[list[GridRun]]:
         runs, size = [run for run in entry.runs() if run in unfinished], entry.runs_per_job
         chosen += [runs[start : start + size] for start in range(0, len(runs), size)]
     return chosen
+
+
+def primary() -> Primary:
+    """The primary comparisons of `config/study.yaml`.
+
+    Raises:
+        ValueError: a variant is unknown, or has no recorded labels to be compared.
+
+    >>> primary().dataset, len(primary().comparisons)
+    ('planted_draws', 5)
+    """
+    found, variants = load_study().primary, load_variants()
+    for comparison in found.comparisons:
+        for variant in (comparison.variant, comparison.reference):
+            require_known("variant of primary", variant, variants, "config/variants.yaml")
+        pair = (comparison.variant, comparison.reference)
+        if comparison.metric == "label_mae" and pair != LABELS_COMPARED:
+            raise ValueError(
+                f"config/study.yaml, primary: got label_mae of {pair}, expected {LABELS_COMPARED}: of other runs no "
+                "labels of single samples are recorded"
+            )
+    return found
 
 
 def families() -> dict[str, list[str]]:

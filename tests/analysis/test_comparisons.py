@@ -18,7 +18,8 @@ def frame(runs, true, scheme="mosi", dataset="d"):
         for (variant, seed), predictions in runs.items()
         for i, (label, prediction) in enumerate(zip(true, predictions, strict=True))
     ]
-    return pd.DataFrame(rows).assign(dataset=dataset, title=dataset.upper(), scheme=scheme, label_bound=3.0)
+    names = {"dataset": dataset, "title": dataset.upper(), "scheme": scheme, "draw": "shared", "label_bound": 3.0}
+    return pd.DataFrame(rows).assign(**names)
 
 
 def test_where_samples_add_nothing_it_is_scipys_paired_t():
@@ -35,48 +36,92 @@ def test_where_samples_add_nothing_it_is_scipys_paired_t():
     assert row["sd_seeds"] == pytest.approx((of_variant - of_reference).std(ddof=1))
 
 
-def test_where_seeds_add_nothing_it_is_the_t_interval_over_samples():
-    rng = np.random.default_rng(0)
-    values = np.tile(rng.normal(0.1, 1, 400), (3, 1))
-    interval = comparisons.mean_interval(values, draws=20_000)
+def two_way(rng, seeds, samples, of_seeds, of_samples, of_both):
+    return (
+        of_seeds * rng.standard_normal((seeds, 1))
+        + of_samples * rng.standard_normal((1, samples))
+        + of_both * rng.standard_normal((seeds, samples))
+    )
+
+
+def test_mean_squares_are_those_of_a_two_way_table_by_hand():
+    """Means of rows 1, 3, of columns 0.5, 2, 3.5: squares by the textbook's sums over the cells."""
+    values = np.array([[0.0, 1.0, 2.0], [1.0, 3.0, 5.0]])
+    of_rows = 3 * (1 + 1) / 1
+    of_columns = 2 * (1.5**2 + 0 + 1.5**2) / 2
+    rest = (4 * 0.5**2) / 2  # left by both: 0.5, 0, -0.5 in the first row, the opposite in the second
+    assert comparisons.mean_squares(values).tolist() == pytest.approx([of_rows, of_columns, rest])
+    stacked = comparisons.mean_squares(np.stack([values, 2 * values]))
+    np.testing.assert_allclose(stacked[:, 1], 4 * stacked[:, 0])
+
+
+def test_where_samples_add_all_it_is_nearly_scipys_t_over_samples():
+    values = np.tile(np.random.default_rng(0).normal(0.1, 1, 400), (3, 1))
+    interval = comparisons.crossed_interval(values)
     expected = stats.ttest_1samp(values[0], 0)
     low, high = expected.confidence_interval(0.95)
-    # 20,000 draws know the standard error to 1 in sqrt(2 * 20,000) = 0.5%; four of these.
-    assert [interval.low, interval.high] == pytest.approx([low, high], abs=0.02 * (high - low) / 2)
-    assert [interval.bootstrap_low, interval.bootstrap_high] == pytest.approx([low, high], abs=0.06 * (high - low) / 2)
-    assert interval.p == pytest.approx(expected.pvalue, rel=0.1)
+    assert [interval.low, interval.high] == pytest.approx([low, high], rel=1e-9)
+    assert interval.p == pytest.approx(expected.pvalue)
 
 
-@given(st.lists(st.floats(-3, 3), min_size=2, max_size=6), st.floats(0.01, 3))
-def test_p_and_interval_agree(per_seed, spread):
-    per_draw = np.array(per_seed) + spread * np.random.default_rng(0).standard_normal((200, 1))
-    interval = comparisons.crossed_interval(per_seed, per_draw, samples=100)
-    assert (interval.p < 0.05) == (not interval.low <= 0 <= interval.high)
-    half = (interval.high - interval.low) / 2
-    errors = np.std(per_seed, ddof=1) / np.sqrt(len(per_seed)), per_draw.mean(axis=1).std(ddof=1)
-    quantiles = stats.t.ppf(0.975, [len(per_seed) - 1, 99])
-    assert half == pytest.approx(np.sqrt(((quantiles * errors) ** 2).sum()))
-    assert interval.low <= interval.estimate <= interval.high
+def test_the_half_width_by_hand():
+    """Mean squares 8, 6, 2 of 5 runs and 20 samples: v = 0.08, the samples' own w = 0.04."""
+    quantiles = stats.t.ppf(0.975, [4, 19])
+    expected = (quantiles[0] * 0.08 + quantiles[1] * 0.04) / np.sqrt(0.12)
+    assert comparisons.crossed_half_width(np.array([8.0, 6.0, 2.0]), 5, 20) == pytest.approx(expected)
+    alone = stats.t.ppf(0.975, 4) * np.sqrt(0.08)  # samples that add less than nothing do not narrow it
+    assert comparisons.crossed_half_width(np.array([8.0, 2.0, 6.0]), 5, 20) == pytest.approx(alone)
+    assert comparisons.crossed_half_width(np.zeros(3), 5, 20) == 0
 
 
-@pytest.mark.parametrize("seeds", [2, 3, 5])
-@pytest.mark.parametrize(("of_seeds", "of_both"), [(0.0, 1.0), (0.3, 1.0), (1.0, 0.0)])
-def test_it_covers_the_truth_where_the_plain_bootstrap_does_not(seeds, of_seeds, of_both):
-    """400 draws of a crossed design of 60 samples: coverage is at least 0.95 less four of its own standard errors."""
+@given(st.integers(0, 1000), st.integers(2, 6), st.floats(-1, 1))
+def test_p_and_interval_agree(seed, seeds, mean):
+    values = mean + two_way(np.random.default_rng(seed), seeds, 30, 0.3, 0.5, 1)
+    for interval in (comparisons.crossed_interval(values), comparisons.run_interval(values.mean(axis=1))):
+        assert (interval.p < 0.05) == (not interval.low <= 0 <= interval.high)
+        assert interval.low <= interval.estimate <= interval.high
+
+
+@pytest.mark.parametrize("seeds", [3, 10])
+@pytest.mark.parametrize("sizes", [(0.0, 0.5, 1.0), (0.3, 0.0, 1.0), (0.2, 0.4, 1.0)])
+def test_it_covers_the_truth_as_often_as_it_says(seeds, sizes):
+    """1,000 draws: 94 to 97.5%, give or take three of their own standard errors (benchmarks/coverage.py has more)."""
     rng = np.random.default_rng(1)
-    covered = by_bootstrap = 0
-    for trial in range(400):
-        values = (
-            rng.standard_normal((1, 60))
-            + of_seeds * rng.standard_normal((seeds, 1))
-            + of_both * rng.standard_normal((seeds, 60))
-        )
-        interval = comparisons.mean_interval(values, draws=200, seed=trial)
-        covered += interval.low <= 0 <= interval.high
-        by_bootstrap += interval.bootstrap_low <= 0 <= interval.bootstrap_high
-    assert covered / 400 >= 0.95 - 4 * np.sqrt(0.95 * 0.05 / 400)
-    if of_seeds == 1.0:
-        assert by_bootstrap < covered
+    squares = [(v.mean(), comparisons.mean_squares(v)) for v in (two_way(rng, seeds, 60, *sizes) for _ in range(1000))]
+    means, parts = np.array([mean for mean, _ in squares]), np.stack([part for _, part in squares], axis=1)
+    covered = np.mean(np.abs(means) <= comparisons.crossed_half_width(parts, seeds, 60))
+    error = 3 * np.sqrt(0.95 * 0.05 / 1000)
+    assert 0.94 - error <= covered <= 0.975 + error
+
+
+def test_runs_with_data_of_their_own_have_scipys_t():
+    values = [0.3, -0.1, 0.4, 0.2]
+    interval, expected = comparisons.run_interval(values), stats.ttest_1samp(values, 0)
+    low, high = expected.confidence_interval(0.95)
+    assert [interval.low, interval.high, interval.p] == pytest.approx([low, high, expected.pvalue])
+
+
+def test_repeated_splits_have_nadeau_and_bengios_variance():
+    """Of 4 splits with a test part of 80 against 260: (1 / 4 + 80 / 260) s^2."""
+    values = np.array([0.3, -0.1, 0.4, 0.2])
+    interval = comparisons.run_interval(values, 80 / 260)
+    half = stats.t.ppf(0.975, 3) * np.sqrt((1 / 4 + 80 / 260) * values.var(ddof=1))
+    assert [interval.low, interval.high] == pytest.approx([0.2 - half, 0.2 + half])
+    assert interval.p == pytest.approx(2 * stats.t.sf(0.2 / (half / stats.t.ppf(0.975, 3)), 3))
+
+
+@pytest.mark.parametrize("values", [[], [0.5], [0.5, np.nan]])
+def test_what_cannot_be_known_has_no_interval(values):
+    interval = comparisons.run_interval(values)
+    assert np.isnan([interval.low, interval.high, interval.p]).all()
+    crossed = comparisons.crossed_interval(np.array(values)[:, None] * np.ones(3))
+    assert np.isnan([crossed.low, crossed.high, crossed.p]).all()
+    assert np.isnan(comparisons.crossed_interval([[0.1], [0.2]]).low)  # one sample
+
+
+def test_values_without_any_spread_leave_no_doubt():
+    interval = comparisons.run_interval([0.25, 0.25, 0.25])
+    assert (interval.low, interval.high, interval.p) == (0.25, 0.25, 0.0)
 
 
 def test_one_seed_gives_a_difference_and_no_interval():
@@ -84,7 +129,7 @@ def test_one_seed_gives_a_difference_and_no_interval():
     table = comparisons.compare(frame({("paper", 1): true, ("v", 1): true + np.array([0.1, -0.2, 0.3, 0.0])}, true))
     row = table.set_index("metric").loc["mae"]
     assert row["difference"] == pytest.approx(0.15)
-    assert row[["low", "high", "bootstrap_low", "p", "p_holm", "sd_seeds"]].isna().all()
+    assert row[["low", "high", "p", "p_holm", "sd_seeds"]].isna().all()
     assert row["n_seeds"] == 1
 
 
@@ -110,23 +155,6 @@ def test_without_the_reference_nothing_is_compared_and_nothing_fails():
     assert table["p_holm"].isna().all()
 
 
-@pytest.mark.parametrize("scheme", ["mosi", "sims"])
-def test_metrics_of_resampled_sets_are_those_of_the_sets(scheme):
-    rng = np.random.default_rng(2)
-    true = np.round(rng.uniform(-1.2, 1.2, 40), 1)
-    pred = true + rng.normal(0, 0.5, (3, 40))
-    weights = comparisons.resamples(40, draws=5)
-    by_metric = comparisons._metrics(weights, pred, true, scheme)
-    assert tuple(by_metric) == comparisons.COMPARED[scheme]
-    for draw, counts in enumerate(weights):
-        chosen = np.repeat(np.arange(40), counts.astype(int))
-        for seed in range(3):
-            expected = regression_metrics(pred[seed, chosen], true[chosen], scheme)
-            for metric, values in by_metric.items():
-                # 1e-6: sims' MAE is taken in float32 there.
-                assert values[draw, seed] == pytest.approx(expected[metric], abs=1e-6)
-
-
 def test_constant_predictions_have_no_correlation_but_the_other_metrics():
     true = np.array([1.0, -1.0, 2.0, -2.0, 0.5])
     runs = {(variant, seed): true * 0.9 for variant in ("paper", "v") for seed in (1, 2)}
@@ -147,7 +175,7 @@ def test_holm_counts_the_variants_of_one_data_set_and_metric():
     true = rng.uniform(-3, 3, 50)
     runs = {(v, s): true + rng.normal(0, 1 + i / 3, 50) for i, v in enumerate(["paper", "v", "w"]) for s in (1, 2, 3)}
     both = pd.concat([frame(runs, true), frame(runs, true, dataset="e")])
-    table = comparisons.compare(both, draws=200)
+    table = comparisons.compare(both)
     for _, family in table.groupby(["dataset", "metric"]):
         assert len(family) == 2
         smaller, larger = sorted(family["p"])
@@ -158,9 +186,9 @@ def test_the_same_input_gives_the_same_numbers_in_any_order():
     rng = np.random.default_rng(0)
     true = rng.uniform(-3, 3, 30)
     predictions = frame({(v, s): true + rng.normal(0, 1, 30) for v in ("paper", "v") for s in (1, 2, 3)}, true)
-    first = comparisons.compare(predictions, draws=100)
+    first = comparisons.compare(predictions)
     shuffled = predictions.sample(frac=1, random_state=0).sort_values("variant", kind="stable")
-    pd.testing.assert_frame_equal(comparisons.compare(shuffled, draws=100), first)
+    pd.testing.assert_frame_equal(comparisons.compare(shuffled), first)
 
 
 @pytest.mark.parametrize("column", ["id", "label"])
@@ -170,47 +198,6 @@ def test_other_samples_are_refused(column):
     predictions.loc[5, column] = {"id": "elsewhere", "label": 0.7}[column]
     with pytest.raises(ValueError, match=r"got runs of d \(.*\) with other test samples or labels"):
         comparisons.compare(predictions)
-
-
-def test_the_draws_are_those_of_the_seed():
-    """What a table says can be computed again: numpy's generator, 2000 draws, seed 0 unless another is asked for."""
-    values = np.random.default_rng(3).normal(0.3, 1, (4, 30))
-    of_samples = np.random.default_rng(0).multinomial(30, np.full(30, 1 / 30), size=2000) @ values.T / 30  # (2000, 4)
-    of_seeds = np.random.default_rng(0).multinomial(4, np.full(4, 1 / 4), size=2000)
-    errors = values.mean(axis=1).std(ddof=1) / 2, of_samples.mean(axis=1).std(ddof=1)
-    half = np.hypot(*(stats.t.ppf(0.975, [3, 29]) * errors))
-    bootstrap = np.quantile((of_seeds * of_samples).mean(axis=1), [0.025, 0.975])
-    interval = comparisons.mean_interval(values)
-    assert [interval.low, interval.high] == pytest.approx([values.mean() - half, values.mean() + half], rel=1e-12)
-    assert [interval.bootstrap_low, interval.bootstrap_high] == pytest.approx(bootstrap.tolist(), rel=1e-12)
-    other = comparisons.mean_interval(values, seed=1)
-    assert other.low != interval.low
-    assert comparisons.mean_interval(values, seed=1) == other
-    assert comparisons.mean_interval(values, draws=500).low != interval.low
-    np.testing.assert_array_equal(comparisons.resamples(30) @ values.T / 30, of_samples)
-    assert comparisons.crossed_interval(values.mean(axis=1), of_samples, 30) == interval
-
-
-def test_a_comparison_draws_as_a_mean_does():
-    """The mean absolute error is a mean: `compare` and `mean_interval` agree to the last digits."""
-    rng = np.random.default_rng(4)
-    true = rng.uniform(-3, 3, 10)
-    runs = {(v, s): true + rng.normal(0, 1, 10) for v in ("paper", "v") for s in (1, 2, 3)}
-    row = comparisons.compare(frame(runs, true)).set_index("metric").loc["mae"]
-    gaps = [np.abs(runs["v", s] - true) - np.abs(runs["paper", s] - true) for s in (1, 2, 3)]
-    expected = vars(comparisons.mean_interval(np.array(gaps)))
-    expected["difference"] = expected.pop("estimate")
-    assert row[list(expected)].to_dict() == pytest.approx(expected, rel=1e-9)
-
-
-def test_another_seed_of_a_comparison_gives_other_draws():
-    rng = np.random.default_rng(4)
-    true = rng.uniform(-3, 3, 10)
-    gaps = rng.normal(0, 1, (3, 10))
-    runs = {("v", s): true + np.abs(gaps[s]) for s in range(3)} | {("paper", s): true for s in range(3)}
-    row = comparisons.compare(frame(runs, true), seed=5).set_index("metric").loc["mae"]
-    expected = comparisons.mean_interval(np.abs(gaps), seed=5)
-    assert [row["low"], row["bootstrap_high"]] == pytest.approx([expected.low, expected.bootstrap_high], rel=1e-9)
 
 
 def test_data_sets_keep_their_order_and_have_the_metrics_of_their_scheme():
@@ -233,11 +220,6 @@ def test_a_corrected_p_is_at_most_one():
     assert comparisons.holm([1, 0]).tolist() == [1.0, 0.0]
 
 
-def test_values_without_any_spread_leave_no_doubt():
-    interval = comparisons.seed_interval([0.25, 0.25, 0.25])
-    assert (interval.low, interval.high, interval.p) == (0.25, 0.25, 0.0)
-
-
 def test_the_spread_of_two_seeds_is_that_of_the_test_set_itself():
     rng = np.random.default_rng(5)
     true = rng.uniform(-3, 3, 12)
@@ -247,30 +229,102 @@ def test_the_spread_of_two_seeds_is_that_of_the_test_set_itself():
     assert row["sd_seeds"] == pytest.approx(abs(first - second) / np.sqrt(2))
 
 
+@pytest.mark.parametrize("scheme", ["mosi", "sims"])
+def test_sample_values_are_the_jackknifes_of_the_metrics(scheme):
+    """`regression_metrics` of every set that lacks one sample."""
+    rng = np.random.default_rng(2)
+    true = np.round(rng.uniform(-1.2, 1.2, 40), 1)
+    pred = true + rng.normal(0, 0.5, (3, 40))
+    by_metric = comparisons.sample_values(pred, true, scheme)
+    assert tuple(by_metric) == comparisons.COMPARED[scheme]
+    for seed in range(3):
+        whole = regression_metrics(pred[seed], true, scheme)
+        others = [regression_metrics(np.delete(pred[seed], j), np.delete(true, j), scheme) for j in range(40)]
+        for metric, values in by_metric.items():
+            without = np.array([measured[metric] for measured in others])
+            # 1e-4: sims' MAE is taken in float32 there, and the jackknife multiplies that by 39.
+            np.testing.assert_allclose(values[seed], whole[metric] + 39 * (without.mean() - without), atol=1e-4)
+            assert values[seed].mean() == pytest.approx(whole[metric], abs=1e-6)
+
+
+def test_the_values_of_a_mean_are_its_terms():
+    rng = np.random.default_rng(3)
+    true, pred = rng.normal(size=20), rng.normal(size=(2, 20))
+    np.testing.assert_allclose(comparisons.sample_values(pred, true, "mosi")["mae"], np.abs(pred - true))
+
+
+def test_the_values_of_a_correlation_show_its_standard_error():
+    """Bivariate normal, r = 0.6, n = 2000: the standard error is (1 - r^2) / sqrt(n), to a tenth."""
+    rng = np.random.default_rng(4)
+    true = rng.standard_normal(2000)
+    pred = 0.6 * true + 0.8 * rng.standard_normal((1, 2000))
+    values = comparisons.sample_values(pred, true, "mosi")["corr"][0]
+    assert values.std(ddof=1) == pytest.approx(1 - 0.6**2, rel=0.1)
+
+
 def test_correlations_are_exact_far_from_zero():
     """Predictions and labels that are offset by 1e6, each seed another way: numpy's correlation to 1e-6."""
     rng = np.random.default_rng(6)
     true, noise = rng.normal(0, 1, 50), rng.normal(0, 1, (2, 50))
     pred = true + noise + np.array([[1e6], [-1e6]])
-    weights = comparisons.resamples(50, draws=5)
-    corr = comparisons._metrics(weights, pred, true + 1e6, "mosi")["corr"]
-    for counts, row in zip(weights.astype(int), corr, strict=True):
-        drawn = np.repeat(np.arange(50), counts)
-        expected = [np.corrcoef((true + noise)[seed, drawn], true[drawn])[0, 1] for seed in (0, 1)]
-        assert row == pytest.approx(expected, abs=1e-6)
+    corr = comparisons.sample_values(pred, true + 1e6, "mosi")["corr"].mean(axis=1)
+    assert corr == pytest.approx([np.corrcoef(true + noise[seed], true)[0, 1] for seed in (0, 1)], abs=1e-6)
 
 
 @pytest.mark.parametrize("value", [0.1, 0.3, 1 / 3, 0.7, -2.1])
 @pytest.mark.parametrize("number", [3, 7, 50])
 def test_constant_predictions_have_no_correlation_however_they_are_rounded(value, number):
-    """Beside another seed that is not constant, and whose values are 1 apart at most."""
-    true = np.linspace(-3, 3, number)
-    pred = np.stack([np.full(number, value), np.linspace(0, 1, number)])
-    corr = comparisons._metrics(comparisons.resamples(number, draws=20), pred, true, "mosi")["corr"]
-    assert np.isnan(corr[:, 0]).all()
-    assert np.nanmin(corr[:, 1]) == pytest.approx(1)
+    """Beside another seed that is not constant; nor have those that one sample alone keeps from being constant."""
+    almost = np.full(number, value)
+    almost[0] += 1
+    pred = np.stack([np.full(number, value), np.linspace(0, 1, number), almost])
+    corr = comparisons.sample_values(pred, np.linspace(-3, 3, number), "mosi")["corr"]
+    assert np.isnan(corr[[0, 2]]).all()
+    assert corr[1].mean() == pytest.approx(1)
 
 
 def test_sims_is_measured_in_float32_as_mmsa_does():
-    mae = comparisons._metrics(np.ones((1, 2)), np.array([[0.1, 0.3]]), np.zeros(2), "sims")["mae"].item()
+    mae = comparisons.sample_values(np.array([[0.1, 0.3]]), np.zeros(2), "sims")["mae"].mean()
     assert mae == pytest.approx((float(np.float32(0.1)) + float(np.float32(0.3))) / 2, rel=1e-12)
+
+
+def drawn(values):
+    """Test MAE of runs that each draw their own data, {(variant, seed): value}, as `collect.Records` gives it."""
+    rows = [{"variant": variant, "seed": seed, "value": value} for (variant, seed), value in values.items()]
+    names = {"dataset": "d", "title": "D", "scheme": "mosi", "draw": "own"}
+    return pd.DataFrame(rows).assign(**names, split="test", task="multimodal", metric="mae")
+
+
+def test_runs_that_draw_their_own_data_are_compared_run_by_run():
+    """The same ids with other labels in each run; seed 9 has no partner."""
+    paper, other = np.array([0.5, 0.7, 0.6]), np.array([0.4, 0.65, 0.58])
+    mae = {("paper", seed): paper[seed] for seed in range(3)} | {("v", seed): other[seed] for seed in (2, 0, 1)}
+    predictions = pd.concat([frame({("paper", s): [0.0, 0.1]}, [s, 1.0]) for s in range(3)]).assign(draw="own")
+    metrics = drawn(mae | {("v", 9): 5.0})
+    others = metrics.assign(split="valid", value=9.0)
+    table = comparisons.compare(predictions, pd.concat([metrics, others]))
+    row = table.set_index("metric").loc["mae"]
+    expected = stats.ttest_rel(other, paper)
+    low, high = expected.confidence_interval(0.95)
+    assert row[["low", "high", "p", "p_holm"]].tolist() == pytest.approx([low, high, *[expected.pvalue] * 2])
+    assert row[["n_samples", "n_seeds", "seeds", "draw"]].tolist() == [2, 3, "0 1 2", "own"]
+    assert row["sd_seeds"] == pytest.approx((other - paper).std(ddof=1))
+
+
+def test_both_kinds_of_data_sets_stand_in_one_table():
+    true = np.array([1.0, -1.0, 2.0])
+    shared = frame({(v, s): true + 0.1 * s for v in ("paper", "v") for s in (1, 2)}, true, dataset="e")
+    own = frame({("paper", 1): true}, true).assign(draw="own")
+    metrics = drawn({(v, s): 0.1 * s for v in ("paper", "v") for s in (1, 2)})
+    of_shared = metrics.assign(dataset="e", title="E", draw="shared")  # which predictions are enough for
+    table = comparisons.compare(pd.concat([shared, own]), pd.concat([metrics, of_shared]))
+    assert table[["dataset", "draw", "metric"]].values.tolist() == [
+        *(["e", "shared", metric] for metric in comparisons.COMPARED["mosi"]),
+        ["d", "own", "mae"],
+    ]
+
+
+def test_runs_that_draw_their_own_data_need_metrics():
+    true = np.array([1.0, -1.0, 2.0])
+    with pytest.raises(ValueError, match=r"got no metrics for \['d'\], whose runs each draw their own data"):
+        comparisons.compare(frame({("paper", 1): true}, true).assign(draw="own"))

@@ -39,7 +39,7 @@ def test_main_comparison_shows_the_binary_accuracy_that_a_data_set_has(metric):
 
 
 def test_forest_draws_differences_and_intervals_of_each_data_set():
-    row = {"metric": "mae", "n_samples": 40, "n_seeds": 3, "bootstrap_low": 0.0, "bootstrap_high": 0.1}
+    row = {"metric": "mae", "n_samples": 40, "n_seeds": 3}
     rows = [
         {"title": "D", "variant": "v", "difference": 0.05, "low": -0.1, "high": 0.2},
         {"title": "D", "variant": "w", "difference": -0.3, "low": -0.4, "high": -0.2},
@@ -49,7 +49,7 @@ def test_forest_draws_differences_and_intervals_of_each_data_set():
     figure = plots.forest(pd.DataFrame(rows).assign(**row))
     first, second = figure.axes
     assert [label.get_text() for label in first.get_yticklabels()] == ["v (3)", "w (3)"]
-    ends = [segment[:, 0].tolist() for segment in first.collections[1].get_segments()]  # on top of the bootstrap's
+    ends = [segment[:, 0].tolist() for segment in first.collections[0].get_segments()]
     assert ends == [pytest.approx([-0.1, 0.2]), pytest.approx([-0.4, -0.2])]
     assert first.collections[-1].get_offsets()[:, 0].tolist() == pytest.approx([0.05, -0.3])
     assert [label.get_text() for label in second.get_yticklabels()] == ["v (3)"]

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -137,6 +138,18 @@ def test_without_runs_and_records_there_is_nothing_to_make(tmp_path, monkeypatch
     with pytest.raises(FileNotFoundError, match=r"grid g: nothing is recorded in .*, and no run in .* is finished"):
         recording.record("g", tmp_path / "none", tmp_path / "r")
     assert not (tmp_path / "r").exists()
+
+
+def test_of_runs_that_each_draw_their_own_data_no_averaged_predictions_are_kept(trained):
+    """They are compared by their metrics, which hold those of the averaged weights."""
+    run = summary.FinishedRun(collect.run_folder(GRID[0], trained))
+    planted = run.run.config.dataset.planted.model_copy(update={"seed": None})
+    dataset = run.run.config.dataset.model_copy(update={"planted": planted})
+    run.__dict__["run"] = replace(run.run, config=run.run.config.model_copy(update={"dataset": dataset}))
+    frame = summary.rows(run, "predictions")
+    assert frame["averaged"].isna().all()
+    assert frame[["prediction", "averaged"]].dtypes.tolist() == [np.float32] * 2
+    assert "multimodal_averaged" in set(summary.rows(run, "metrics")["task"])
 
 
 def test_a_summary_holds_what_the_run_holds(trained):

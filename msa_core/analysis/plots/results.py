@@ -46,7 +46,7 @@ def main_comparison(metrics: pd.DataFrame) -> Figure:
 
 
 def forest(comparison: pd.DataFrame, reference: str = "paper", metric: str = "mae") -> Figure:
-    """Each variant's difference to the reference with its intervals, a panel a data set.
+    """Each variant's difference to the reference with its interval, a panel a data set.
 
     Args:
         comparison: as `comparisons.compare` gives it.
@@ -65,8 +65,6 @@ def forest(comparison: pd.DataFrame, reference: str = "paper", metric: str = "ma
     for axis, (title, group) in zip(axes[:, 0], groups, strict=True):
         places = np.arange(len(group))
         axis.axvline(0, color="0.5", linewidth=1)
-        bootstrap = group["bootstrap_low"], group["bootstrap_high"]
-        axis.hlines(places, *bootstrap, color="C0", alpha=0.35, linewidth=7, label="95%, plain bootstrap")
         axis.hlines(places, group["low"], group["high"], color="black", linewidth=1.2, label="95% interval")
         axis.scatter(group["difference"], places, color="black", s=18, zorder=3, label="difference, mean over seeds")
         axis.set_yticks(places, [f"{name} ({n})" for name, n in zip(group["variant"], group["n_seeds"], strict=True)])
@@ -74,5 +72,5 @@ def forest(comparison: pd.DataFrame, reference: str = "paper", metric: str = "ma
         axis.grid(False, axis="y")
         axis.set_title(f"{title}, {group['n_samples'].iloc[0]} test samples (seeds in brackets)", loc="left")
         axis.set_xlabel(f"test {METRIC_TITLES[metric]} less that of {reference} ({better} is better)")
-    figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
+    figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=2)
     return figure
