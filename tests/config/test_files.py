@@ -5,7 +5,7 @@ import shutil
 import pytest
 
 from msa_core import paths
-from msa_core.config import families, grid, load_variants, load_yaml, resolve
+from msa_core.config import families, grid, jobs, load_variants, load_yaml, resolve
 
 PRESET = (paths.CONFIG / "datasets" / "planted.yaml").read_text().replace("name: planted", "name: mine")
 
@@ -110,7 +110,12 @@ def test_a_variant_without_changes_may_be_left_empty(config):
 
 
 ENTRY = "{dataset: planted, variants: [paper], seeds: [1, 2]}"
-REST = "\nfamilies: {}\nin_no_family: []\n"
+COMPARED = "{question: 1, claim: better, metric: mae, variant: paper, reference: no_alignment}"
+REST = f"""
+primary: {{dataset: planted, smallest: 0.01, comparisons: [{COMPARED}]}}
+families: {{}}
+in_no_family: []
+"""
 
 
 @pytest.mark.parametrize(
@@ -128,6 +133,8 @@ REST = "\nfamilies: {}\nin_no_family: []\n"
         (f"{{small: [{ENTRY.replace('[1, 2]', '1')}]}}", r"0\.seeds: got 1, expected a valid list"),
         (f"{{small: [{ENTRY.replace('1, 2', '1.0')}]}}", r"0\.seeds\.0: got 1\.0, expected a valid integer"),
         (f"{{small: [{ENTRY.replace('1, 2', '-1')}]}}", r"0\.seeds\.0: got -1, expected greater than or equal to 0"),
+        (f"{{small: [{ENTRY.replace('[1, 2]', '3-1')}]}}", r"0\.seeds: got \[\], List should have at least 1 item"),
+        (f"{{small: [{ENTRY.replace('[1, 2]', '3-')}]}}", r"0\.seeds: got '3-', expected a valid list"),
         (f"{{small: [{ENTRY.replace('seeds', 'seed')}]}}", r"0\.seed: got an unknown setting, .* did you mean 'seeds'"),
     ],
 )
@@ -144,6 +151,19 @@ def test_wrong_families_are_refused(config, content):
         families()
 
 
+def test_seeds_are_a_list_or_a_range(config):
+    listed = ENTRY.replace("paper", "no_alignment").replace("[1, 2]", "[4, 3]")
+    config("study.yaml", f"grids: {{small: [{ENTRY.replace('[1, 2]', '1-3')}, {listed}]}}{REST}")
+    assert [run.seed for run in grid("small")] == [1, 2, 3, 4, 3]
+
+
+def test_jobs_have_no_more_runs_than_their_entry_says_and_no_finished_ones(config):
+    entry = ENTRY.replace("[1, 2]", "1-7, runs_per_job: 3")
+    config("study.yaml", f"grids: {{small: [{entry}]}}{REST}")
+    unfinished = [run for run in grid("small") if run.seed != 2]
+    assert [[run.seed for run in job] for job in jobs("small", unfinished)] == [[1, 3, 4], [5, 6, 7]]
+
+
 def test_runs_of_a_grid_are_chosen_by_data_set_and_variant():
     assert {(run.variant, run.seed) for run in grid("small", "planted", ["paper", "mult"])} == {
         ("paper", 1111),
@@ -156,7 +176,7 @@ def test_runs_of_a_grid_are_chosen_by_data_set_and_variant():
     ("arguments", "message"),
     [
         (("smal",), r"got grid 'smal', expected one of config/study\.yaml; did you mean 'small'\?"),
-        ((3,), r"got grid 3, expected one of config/study\.yaml: full, mosi, small"),
+        ((3,), r"got grid 3, expected one of config/study\.yaml: full, mosi, primary, small, splits"),
         (("small", "plantd"), r"got dataset 'plantd', .* did you mean 'planted'"),
         (("small", "mosi"), r"grid small: got no run of dataset mosi"),
         (("small", "planted", ["papr"]), r"got variant of small 'papr', .* did you mean 'paper'"),
@@ -169,4 +189,4 @@ def test_a_typo_in_a_choice_of_runs_is_refused(arguments, message):
 
 
 def test_yaml_written_by_hand_reads_as_ever():
-    assert load_yaml(paths.CONFIG / "study.yaml")["grids"]["small"][0]["seeds"] == [1111, 1112, 1113]
+    assert load_yaml(paths.CONFIG / "study.yaml")["grids"]["small"][0]["seeds"] == "1111-1113"
