@@ -111,8 +111,8 @@ def crossed_half_width(squares: NDArray, runs: int, samples: int, level: float =
     The variance of the mean has two parts: v, what the spread over runs shows, with S - 1 degrees of freedom, and w,
     what the samples add of their own, which the runs share and so do not show. The standard error is sqrt(v + w), its
     quantile the mean of the two t quantiles weighted by v and w (Cochran and Cox 1957, section 4.14, for two
-    variances that differ). It is the t-interval over runs where samples add nothing. In simulation it covers 95 to 97%
-    in nearly every case, where others miss (results/benchmarks/coverage.md).
+    variances that differ). It is the t-interval over runs where samples add nothing. In simulation it covers 94 to 97%
+    from 5 runs on, and up to 98% with 3 (results/benchmarks/coverage.md).
 
     Args:
         squares: (3, ...), as `mean_squares` gives them.
