@@ -14,6 +14,7 @@ from math import copysign
 from multiprocessing import get_context
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from msa_core import paths, run
@@ -41,7 +42,8 @@ def settings(dataset: str, variant: str, weight: float, seed: int) -> RunConfig:
 
 def measure(dataset: str, variant: str, weight: float, seed: int) -> dict[str, float]:
     """Train one run in a folder of trials: its row."""
-    folder = paths.run_folder(dataset, f"{variant}-{weight:g}", seed, paths.ROOT / "results" / "trials" / "weights")
+    name = f"{variant}-{np.format_float_positional(weight, trim='-')}"
+    folder = paths.run_folder(dataset, name, seed, paths.ROOT / "results" / "trials" / "weights")
     finished = run.train(settings(dataset, variant, weight, seed), folder)
     best_epoch = finished.provenance["best_epoch"]
     valid_mae = finished.history.set_index("epoch")["valid_mae"][best_epoch]
@@ -65,7 +67,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--dataset", required=True, help="of config/datasets")
     parser.add_argument("--variant", default="paper", help="of config/variants.yaml")
-    parser.add_argument("--weights", type=float, nargs="+", default=[1, 10, 100, 1000, 10000])
+    parser.add_argument("--weights", type=float, nargs="+", default=[1, 10, 100, 1000, 10000, 100000, 1000000])
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3, 4])
     parser.add_argument("--processes", type=int, default=2)
     options = parser.parse_args()

@@ -28,6 +28,7 @@ NO_GAIN = "no gain that matters"
 HARMS = "harms"
 UNDECIDED = "undecided"
 NOT_MEASURED = "not measured"
+OF_A_LIMIT = {GAINS: "kept", HARMS: "exceeded", UNDECIDED: UNDECIDED}
 COLUMNS = [
     *("verdict", "primary", "question", "claim", "dataset", "estimate", "low", "high", "unit", "smallest", "limit"),
     *("p_holm", "n_samples", "n_runs", "runs_to_decide", "note"),
@@ -43,8 +44,8 @@ RULE = (
     "Where claims were tested together (Holm p), one whose p is 0.05 or more is judged as if its interval held 0."
 )
 LIMIT_RULE = (
-    f"The gain is what is left to the limit: {GAINS} means that the limit is kept, {HARMS} that it is exceeded, "
-    f"{UNDECIDED} that the interval holds it."
+    f"{OF_A_LIMIT[GAINS]}: the interval is below the limit. {OF_A_LIMIT[HARMS]}: it is above. {UNDECIDED}: it holds "
+    "the limit, or there is none."
 )
 
 
@@ -140,7 +141,8 @@ class Claim:
         """By the rule."""
         if np.isnan(self.gain.estimate):
             return NOT_MEASURED
-        return verdict(self.gain.low, self.gain.high, self.smallest, self.p_holm)
+        of_gain = verdict(self.gain.low, self.gain.high, self.smallest, self.p_holm)
+        return of_gain if np.isnan(self.limit) else OF_A_LIMIT[of_gain]
 
     def row(self) -> dict[str, object]:
         """One row of the table of claims: `COLUMNS`."""

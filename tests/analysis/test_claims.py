@@ -173,7 +173,7 @@ def test_shares_of_the_loss_at_the_best_epoch():
     fair = about(table({"paper": 1}, loss=1.0), "No term takes over")
     assert (fair["estimate"], fair["limit"], fair["note"]) == (0.0, 0.5, "the largest is text")
     taken = about(table({"paper": 1}, loss=9.0), "No term takes over")
-    assert (taken["estimate"], taken["verdict"]) == (pytest.approx(0.5 - 0.75), "harms")
+    assert (taken["estimate"], taken["verdict"]) == (pytest.approx(0.5 - 0.75), "exceeded")
 
 
 def test_the_largest_term_is_that_of_the_mean_over_seeds():
@@ -266,8 +266,8 @@ def test_costs_are_those_of_the_papers_parts():
     result = table({"paper": 1}, costs=costs)
     cheap = about(result, "Label generation adds less than 5%")
     assert cheap[["estimate", "low", "high"]].tolist() == [4.0, 3.5, 4.5]
-    assert (cheap["verdict"], cheap["limit"], cheap["note"]) == ("gains", 5, "median of 60 batches")
-    assert about(result, "The alignment adds")["verdict"] == "harms"
+    assert (cheap["verdict"], cheap["limit"], cheap["note"]) == ("kept", 5, "median of 60 batches")
+    assert about(result, "The alignment adds")["verdict"] == "exceeded"
     assert (result["question"] == 6).sum() == 2
 
 
@@ -303,7 +303,7 @@ def test_rounding_is_judged_by_its_share_of_the_spread_over_seeds():
     )
     claims_about_it = about(table({"paper": 1}, rounding=rounding), "Rounding hardly counts", 3)
     much, little, unknown = claims_about_it.to_dict("records")
-    assert (much["verdict"], little["verdict"], unknown["verdict"]) == ("harms", "gains", "undecided")
+    assert (much["verdict"], little["verdict"], unknown["verdict"]) == ("exceeded", "kept", "undecided")
     assert [much[name] for name in ("estimate", "low", "high")] == pytest.approx([-0.8, -0.9, -0.16])
     assert (much["dataset"], much["n_runs"]) == ("Planted", 10)
     assert (much["note"], much["limit"]) == ("4 arithmetics; standard deviation within a seed 0.0066", 0.1)
@@ -323,10 +323,10 @@ def test_claims_about_labels():
     assert (text["verdict"], text["n_runs"], text["n_samples"]) == ("gains", 5, 50)
     assert about(result, "Generated audio labels are nearer")["verdict"] == "harms"
     moves = about(result, "generated text labels move by less")
-    assert (moves["estimate"], moves["verdict"]) == (pytest.approx(0.03 - (3 * 0.005 + 2 * 0.01) / 5), "gains")
+    assert (moves["estimate"], moves["verdict"]) == (pytest.approx(0.03 - (3 * 0.005 + 2 * 0.01) / 5), "kept")
     assert (moves["limit"], moves["note"]) == (0.03, "by less in 5 of 5 runs")
     audio = about(result, "generated audio labels move by less")
-    assert (audio["verdict"], audio["note"]) == ("harms", "by less in 0 of 5 runs")
+    assert (audio["verdict"], audio["note"]) == ("exceeded", "by less in 0 of 5 runs")
 
 
 def by_seed(rng, mean):
@@ -573,8 +573,8 @@ def test_the_table_for_reading_by_hand():
     rows = [
         ("undecided", True, 1, "p", "D", 0.004, -0.01, 0.02, "test MAE", 0.01, nan, 0.0306, nan, 30, 44, ""),
         ("gains", False, 1, "a", "D", 0.5, 0.12344, 10.0, "u", 0.01, nan, nan, 60, 5, nan, "n"),
-        ("gains", False, 6, "b", "E", 4.6, 4.0, 5.3, "% of a step", 0.0, 5.0, nan, nan, nan, nan, ""),
-        ("harms", False, 7, "c", "E", -0.11, -0.2, -0.05, "label units", 0.0, 0.03, nan, nan, 5, nan, ""),
+        ("kept", False, 6, "b", "E", 4.6, 4.0, 5.3, "% of a step", 0.0, 5.0, nan, nan, nan, nan, ""),
+        ("exceeded", False, 7, "c", "E", -0.11, -0.2, -0.05, "label units", 0.0, 0.03, nan, nan, 5, nan, ""),
         ("undecided", False, 7, "d", "E", 0.004, nan, nan, "test MAE", 0.0, 0.01, nan, nan, 5, nan, ""),
         ("not measured", False, 8, "e", "all", nan, nan, nan, "", 0.0, nan, nan, nan, nan, nan, ""),
     ]
@@ -594,8 +594,8 @@ def test_the_table_for_reading_by_hand():
     ]
     assert lines[2][0] == [*start, "Limit", "Runs"]
     assert lines[2][2:] == [
-        ["gains", "6", "b", "E", "adds 0.4% [-0.3, 1.0]", "5", ""],
-        ["harms", "7", "c", "E", "0.1400 [0.0800, 0.2300] label units", "0.03", "5"],
+        ["kept", "6", "b", "E", "adds 0.4% [-0.3, 1.0]", "5", ""],
+        ["exceeded", "7", "c", "E", "0.1400 [0.0800, 0.2300] label units", "0.03", "5"],
         ["undecided", "7", "d", "E", "0.0060 (no interval) test MAE", "0.01", "5"],
     ]
 
