@@ -434,9 +434,10 @@ def test_a_parameter_has_the_type_that_is_declared(declared, given, message):
     refuse_unknown_parameters([declared, f"# Parameters\n{re.sub(': .* =', ' =', declared)}\n", "check"])
 
 
-def test_runs_share_their_data_unless_they_are_planted_without_a_seed():
+def test_runs_share_their_test_samples_unless_they_draw_data_or_splits():
     preset = resolve("planted").dataset
     own = {"planted": preset.planted.model_copy(update={"seed": None})}
     assert preset.draw == "shared"
     assert preset.model_copy(update=own).draw == "own"
     assert preset.model_copy(update=own | {"features": "f.pkl"}).draw == "shared"
+    assert resolve("mmmo_resplit").dataset.draw == "split"

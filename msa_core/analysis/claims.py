@@ -121,6 +121,7 @@ def claims_table(
     """
     predictions, metrics = measured.predictions, measured.metrics
     titles = dict(zip(predictions["dataset"], predictions["title"], strict=True))
+    ratios = dict(zip(predictions["title"], predictions["test_to_train"], strict=True))
     bounds = dict(zip(predictions["title"], predictions["label_bound"], strict=True))
     alignments = {
         variant: f"`{variant}` lowers test MAE, against `{BASELINE}`"
@@ -132,17 +133,17 @@ def claims_table(
         (1, "The paper's alignment lowers test MAE"): _lower_mae(1, measured, BASELINE, bounds, alignment),
         (1, "Another alignment lowers test MAE"): corrected(_lower_mae(1, measured, BASELINE, bounds, alignments)),
         (2, "The alignment brings shared information into the features"): corrected(
-            information(measured.probes, measured.crossmodal, titles)
+            information(measured.probes, measured.crossmodal, titles, ratios)
         ),
-        (2, "The alignment brings its pair nearer to each other"): nearness(measured.pairs),
-        (2, "The alignment shrinks the features"): corrected(shrinking(measured.variances)),
+        (2, "The alignment brings its pair nearer to each other"): nearness(measured.pairs, ratios),
+        (2, "The alignment shrinks the features"): corrected(shrinking(measured.variances, ratios)),
         (3, "Label generation brings private information into the features"): corrected(
-            private_information(measured.probes, titles)
+            private_information(measured.probes, titles, ratios)
         ),
         (3, "Generated labels are nearer to the true ones than copies of y"): corrected(
             nearer_labels(measured.gains, bounds)
         ),
-        (3, "Generated labels settle"): settled_labels(measured.settled, bounds),
+        (3, "Generated labels settle"): settled_labels(measured.settled, bounds, ratios),
         (4, ADJUSTMENT): _lower_mae(4, measured, "no_weight_adjustment", bounds, adjustment),
         (4, "No term takes over the loss"): _shares(measured.histories),
         (6, f"The method adds less than {LARGEST_COST}% to a training step"): _costs(measured.costs),
@@ -239,7 +240,7 @@ def _shares(histories: pd.DataFrame) -> Iterator[Claim]:
         largest = str(shares.mean().idxmax())
         note = f"the largest is {largest.removeprefix('loss_')}"
         claim = "No term takes over the loss: at the best epoch the largest is below one half of it"
-        gain = run_interval(LARGEST_SHARE - shares[largest])
+        gain = run_interval(LARGEST_SHARE - shares[largest], float(runs["test_to_train"].iloc[0]))
         yield Claim(4, claim, str(title), gain, "of the loss", n_runs=len(runs), limit=LARGEST_SHARE, note=note)
 
 

@@ -1,6 +1,6 @@
 """Claims about features: shared and private information, the aligned pair's nearness, shrinking."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 import pandas as pd
@@ -12,36 +12,39 @@ BASELINE = "no_alignment"
 
 
 def information(
-    probes: pd.DataFrame | None, crossmodal: pd.DataFrame | None, titles: dict[str, str]
+    probes: pd.DataFrame | None, crossmodal: pd.DataFrame | None, titles: dict[str, str], ratios: Mapping[str, float]
 ) -> Iterator[Claim]:
     """What alignment does to planted factors; where none are known, to how well modalities predict one another.
 
     Args:
         probes, crossmodal: see `claims.Measurements`.
         titles: of the data sets, by name.
+        ratios: test samples over training samples where runs have splits of their own, else 0; by title.
     """
     datasets_with_factors = set()
     for (dataset, modality, factor), gain in _r2_gains(probes, ["dataset", "modality", "factor"], BASELINE):
         datasets_with_factors.add(dataset)
         if factor == "shared":
             claim = f"The alignment raises the shared factor in {modality}"
-            yield _r2_claim(2, claim, titles.get(dataset, dataset), gain)
+            yield _r2_claim(2, claim, titles.get(dataset, dataset), gain, ratios)
         elif factor == modality:
             claim = f"The alignment lowers {modality}'s private factor in it"
-            yield _r2_claim(2, claim, titles.get(dataset, dataset), -gain)
+            yield _r2_claim(2, claim, titles.get(dataset, dataset), -gain, ratios)
     for (dataset, source, target), gain in _r2_gains(crossmodal, ["dataset", "source", "target"], BASELINE):
         if dataset not in datasets_with_factors:
             claim = f"The alignment makes {target} easier to predict from {source}"
-            yield _r2_claim(2, claim, titles.get(dataset, dataset), gain)
+            yield _r2_claim(2, claim, titles.get(dataset, dataset), gain, ratios)
 
 
-def private_information(probes: pd.DataFrame | None, titles: dict[str, str]) -> Iterator[Claim]:
+def private_information(
+    probes: pd.DataFrame | None, titles: dict[str, str], ratios: Mapping[str, float]
+) -> Iterator[Claim]:
     """What the unimodal tasks on generated labels do to each modality's private factor."""
     names = ["dataset", "modality", "factor"]
     for (dataset, modality, factor), gain in _r2_gains(probes, names, "no_label_generation"):
         if factor == modality:
             claim = f"Label generation raises {modality}'s private factor in it"
-            yield _r2_claim(3, claim, titles.get(dataset, dataset), gain)
+            yield _r2_claim(3, claim, titles.get(dataset, dataset), gain, ratios)
 
 
 def _r2_gains(
@@ -56,11 +59,13 @@ def _r2_gains(
         yield from gains.groupby(names, sort=False)  # type: ignore[misc]  # keys are tuples: there are several names
 
 
-def _r2_claim(question: int, claim: str, title: str, gain: pd.Series) -> Claim:
-    return Claim(question, claim, title, run_interval(gain), "R² of a linear map", SMALLEST_R2, len(gain))
+def _r2_claim(question: int, claim: str, title: str, gain: pd.Series, ratios: Mapping[str, float]) -> Claim:
+    return Claim(
+        question, claim, title, run_interval(gain, ratios.get(title, 0)), "R² of a linear map", SMALLEST_R2, len(gain)
+    )
 
 
-def nearness(pairs: pd.DataFrame | None) -> Iterator[Claim]:
+def nearness(pairs: pd.DataFrame | None, ratios: Mapping[str, float]) -> Iterator[Claim]:
     """The scale-free distance of the aligned pair after training, without alignment less with it."""
     if pairs is None:
         return
@@ -70,10 +75,11 @@ def nearness(pairs: pd.DataFrame | None) -> Iterator[Claim]:
         nearer = (wide[BASELINE] - wide["paper"]).dropna()
         for (title, pair), gain in nearer.groupby(["title", "modality"], sort=False):
             claim = f"The alignment leaves the correlations of {str(pair).replace('-', ' and ')} nearer to each other"
-            yield Claim(2, claim, str(title), run_interval(gain), "correlation distance", SMALLEST_DISTANCE, len(gain))
+            interval = run_interval(gain, ratios.get(str(title), 0))
+            yield Claim(2, claim, str(title), interval, "correlation distance", SMALLEST_DISTANCE, len(gain))
 
 
-def shrinking(variances: pd.DataFrame) -> Iterator[Claim]:
+def shrinking(variances: pd.DataFrame, ratios: Mapping[str, float]) -> Iterator[Claim]:
     """Total variance of the encodings without alignment over that with it, as a log ratio."""
     wide = variances.pivot(index=["title", "modality", "seed"], columns="variant", values="total_variance")
     if not {"paper", BASELINE} <= set(wide):
@@ -82,4 +88,5 @@ def shrinking(variances: pd.DataFrame) -> Iterator[Claim]:
     for (title, modality), gain in log_ratios.groupby(["title", "modality"], sort=False):
         claim = f"The alignment shrinks the features of {modality}"
         unit = "log of total variance without / with"
-        yield Claim(2, claim, str(title), run_interval(gain), unit, SMALLEST_SHRINKING, len(gain))
+        interval = run_interval(gain, ratios.get(str(title), 0))
+        yield Claim(2, claim, str(title), interval, unit, SMALLEST_SHRINKING, len(gain))

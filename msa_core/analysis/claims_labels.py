@@ -1,6 +1,6 @@
 """Claims about generated labels: nearer to the true ones than copies of y, and settled."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import pandas as pd
 
@@ -56,23 +56,27 @@ def nearer_labels(gains: pd.DataFrame | None, bounds: dict[str, float]) -> Itera
         return
     for (title, draw, modality), group in gains.groupby(["title", "draw", "modality"], sort=False):
         values = group.pivot(index="seed", columns="id", values="gain")
-        interval = crossed_interval(values) if draw == "shared" else run_interval(values.mean(axis="columns"))
+        ratio = float(group["test_to_train"].iloc[0])
+        interval = crossed_interval(values) if draw == "shared" else run_interval(values.mean(axis="columns"), ratio)
         claim = f"Generated {modality} labels are nearer to the true ones than copies of y, at the best epoch"
         smallest = SMALLEST_MAE * bounds[str(title)]
         yield Claim(3, claim, str(title), interval, "MAE, train split", smallest, *values.shape)
 
 
-def settled_labels(settled: pd.DataFrame | None, bounds: dict[str, float]) -> Iterator[Claim]:
+def settled_labels(
+    settled: pd.DataFrame | None, bounds: dict[str, float], ratios: Mapping[str, float]
+) -> Iterator[Claim]:
     """The mean gain of `settling` over runs.
 
     Args:
         settled: see `claims.Measurements`.
         bounds: H of each data set, by title.
+        ratios: see `claims_features.information`.
     """
     if settled is None:
         return
     for (title, modality), runs in settled.groupby(["title", "modality"], sort=False):
         claim = f"From the best epoch on, generated {modality} labels move by less than {SETTLED:.0%} of H an epoch"
         note = f"by less in {(runs['gain'] > 0).sum()} of {len(runs)} runs"
-        limit, interval = SETTLED * bounds[str(title)], run_interval(runs["gain"])
+        limit, interval = SETTLED * bounds[str(title)], run_interval(runs["gain"], ratios.get(str(title), 0))
         yield Claim(3, claim, str(title), interval, "label units", n_runs=len(runs), limit=limit, note=note)

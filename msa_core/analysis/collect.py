@@ -17,7 +17,14 @@ from msa_core.records import is_finished
 
 NOT_FINISHED = "not finished"
 SHOWN = 3  # differences named for one run; of more, their number
-OF_THE_RUN = ["title", "draw", "scheme", "label_bound", "best_epoch"]  # what every frame says of its run
+OF_THE_RUN = [
+    "title",
+    "draw",
+    "test_to_train",
+    "scheme",
+    "label_bound",
+    "best_epoch",
+]  # what every frame says of its run
 CHOSEN_IN_FLOAT32 = ("planted", "mmmo_audio_vision")  # presets whose alignment weight is to be chosen anew
 
 
@@ -26,8 +33,9 @@ class Records:
     """What was measured of the runs of a grid: `records["metrics"]` and every other frame of `summary.FRAMES`.
 
     A frame has a row a measurement, in the order of the grid: dataset, variant, seed, title, draw ("shared": all runs
-    of the data set have the same samples; "own": each draws its own), scheme, label_bound, best_epoch, then its own
-    columns (`summary` says which). One without a row may lack its own columns.
+    of the data set have the same test samples; "own": each draws data of its own; "split": a split of its own),
+    test_to_train (samples; 0 but for splits: see `comparisons.run_interval`), scheme, label_bound, best_epoch, then its
+    own columns (`summary` says which). One without a row may lack its own columns.
 
     Attributes:
         runs: a row a run: what every frame has, then precision, config (YAML), provenance (JSON).
@@ -190,8 +198,9 @@ def _split(grid: list[GridRun], settings: Callable[[GridRun], str | None]) -> tu
 def _titled(runs: pd.DataFrame) -> pd.DataFrame:
     """With the titles that the presets have now (a title is no part of a run), and how each data set is drawn."""
     presets = {name: resolve(name).dataset for name in runs["dataset"].unique()}
+    ratios = runs["test_to_train"].fillna(0) if "test_to_train" in runs else 0.0
     named = [(presets[name].title, presets[name].draw) for name in runs["dataset"]]
-    return runs.assign(title=[title for title, _ in named], draw=[draw for _, draw in named])
+    return runs.assign(title=[title for title, _ in named], draw=[draw for _, draw in named], test_to_train=ratios)
 
 
 def _refuse_nothing(found: list[GridRun], missing: pd.DataFrame, folder: Path) -> None:

@@ -162,11 +162,11 @@ def compare(predictions: pd.DataFrame, metrics: pd.DataFrame | None = None, refe
     """Each variant against the reference, paired by run.
 
     Data sets whose runs share a test set (draw: "shared") are compared sample by sample, by `crossed_interval`; those
-    whose runs each draw their own data ("own"), run by run, by `run_interval`.
+    whose runs each draw data ("own") or a split ("split") of their own, run by run, by `run_interval`.
 
     Args:
         predictions: as `collect.Records` gives them.
-        metrics: the same; needed where runs draw their own data.
+        metrics: the same; needed where runs have test samples of their own.
         reference: variant with which the others are paired.
 
     Returns:
@@ -177,14 +177,14 @@ def compare(predictions: pd.DataFrame, metrics: pd.DataFrame | None = None, refe
     Raises:
         ValueError: two runs that share a test set were not tested on the same samples, or metrics are missing.
     """
-    own = predictions["draw"] == "own"
+    own = predictions["draw"] != "shared"
     if own.any() and metrics is None:
         raise ValueError(
-            f"compare: got no metrics for {sorted(set(predictions.loc[own, 'dataset']))}, whose runs each draw their "
-            "own data, expected those of every run; pass the frame `metrics` of the same records"
+            f"compare: got no metrics for {sorted(set(predictions.loc[own, 'dataset']))}, whose runs each have "
+            "test samples of their own, expected those of every run; pass the frame `metrics` of the same records"
         )
     rows = []
-    of_runs = predictions.iloc[:0] if metrics is None else metrics[metrics["draw"] == "own"]
+    of_runs = predictions.iloc[:0] if metrics is None else metrics[metrics["draw"] != "shared"]
     for frame, measure in ((predictions[~own], _of_samples), (of_runs, _of_runs)):
         for (dataset, title, scheme, draw), group in frame.groupby(["dataset", "title", "scheme", "draw"], sort=False):
             measured = measure(group, str(scheme))
@@ -195,10 +195,10 @@ def compare(predictions: pd.DataFrame, metrics: pd.DataFrame | None = None, refe
                 theirs = measured.get((reference, metric), table.iloc[:0])
                 seeds = table.index.intersection(theirs.index)
                 values = (table.loc[seeds] - theirs.loc[seeds]).to_numpy()
-                per_run = values.mean(axis=1)
+                per_run, ratio = values.mean(axis=1), float(group["test_to_train"].iloc[0])
                 rows.append(
                     {"dataset": dataset, "title": title, "variant": variant, "metric": metric}
-                    | vars(crossed_interval(values) if draw == "shared" else run_interval(per_run))
+                    | vars(crossed_interval(values) if draw == "shared" else run_interval(per_run, ratio))
                     | {"sd_seeds": per_run.std(ddof=1) if len(seeds) > 1 else np.nan, "n_samples": samples}
                     | {"n_seeds": len(seeds), "seeds": " ".join(map(str, seeds)), "draw": draw}
                 )

@@ -91,13 +91,14 @@ def rows(run: FinishedRun, name: str) -> pd.DataFrame:
 
 def _runs(run: FinishedRun) -> pd.DataFrame:
     """Settings and provenance as text, and what other frames are read with."""
-    config, provenance = run.run.config, run.run.provenance
+    config, provenance, sizes = run.run.config, run.run.provenance, run.run.predictions["split"].value_counts()
     row = {
         "title": config.dataset.title,
         "scheme": config.dataset.metrics,
         "label_bound": config.dataset.label_bound,
         "best_epoch": provenance["best_epoch"],
         "precision": config.training.precision,
+        "test_to_train": sizes["test"] / sizes["train"] if config.dataset.draw == "split" else np.nan,
         "config": config.to_yaml(),
         "provenance": json.dumps(provenance),
     }
@@ -125,14 +126,14 @@ def _predictions(run: FinishedRun) -> pd.DataFrame:
     """Test split: id, label, prediction, and that of the averaged weights (nan: not averaged), float32.
 
     Where the data are read from a file, whose labels are not ours to hand on, an id is a place in the order of y. Runs
-    that each draw their own data are compared by their metrics: those of the averaged weights are enough, and their
-    predictions, which would double the record, are left out.
+    that have test samples of their own are compared by their metrics: those of the averaged weights are enough, and
+    their predictions, which would double the record, are left out.
     """
     test, dataset = run.run.predictions.query("split == 'test'").reset_index(drop=True), run.run.config.dataset
     if dataset.features is not None:
         test = test.sort_values(["label", "id"], ignore_index=True)
         test["id"] = test.index.astype(str)
-    averaged = np.nan if dataset.draw == "own" else test.get("multimodal_averaged", np.nan)
+    averaged = np.nan if dataset.draw != "shared" else test.get("multimodal_averaged", np.nan)
     numbers = pd.DataFrame({"label": test["label"], "prediction": test["multimodal"], "averaged": averaged})
     return pd.concat([test["id"], numbers.astype(np.float32)], axis="columns")
 

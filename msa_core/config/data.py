@@ -70,8 +70,10 @@ class DatasetConfig(Settings):
     )
 
     @property
-    def draw(self) -> Literal["shared", "own"]:
-        """Whether all runs have the same samples, or each run draws data of its own from its seed."""
+    def draw(self) -> Literal["shared", "own", "split"]:
+        """Whether all runs have the same test samples, or each draws data, or a split of the file, of its own."""
+        if self.resplit:
+            return "split"
         return "own" if self.features is None and self.planted.seed is None else "shared"
 
 

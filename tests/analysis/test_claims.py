@@ -12,7 +12,7 @@ N = 60
 TRUE = RNG.uniform(-3, 3, N)
 SEEDS = (1, 2, 3, 4, 5)
 FAMILIES = {"alignment": ["weight_1", "distance_cka"], "weight": ["paper", "weight_1"]}
-NAME = {"dataset": "d", "title": "D", "draw": "shared"}
+NAME = {"dataset": "d", "title": "D", "draw": "shared", "test_to_train": 0.0}
 
 
 def predicted(errors, noise=0.02):
@@ -194,6 +194,7 @@ def test_the_largest_term_is_that_of_the_mean_over_seeds():
 def test_a_term_that_a_data_set_lacks_counts_as_nothing_and_data_sets_keep_their_order():
     """Z has audio, D has none: there, multimodal has 2 of 5; here, the alignment has 5 of 8."""
     terms = {"loss_multimodal": 2.0, "loss_text": 1.0, "variant": "paper", "epoch": 2, "best_epoch": 2}
+    terms["test_to_train"] = 0.0
     rows = [{"title": "Z", **terms, "seed": seed, "loss_audio": 1.0, "loss_total": 5.0} for seed in SEEDS]
     rows += [{"title": "D", **terms, "seed": seed, "loss_total": 8.0} for seed in SEEDS]
     shares = about(table({"paper": 1}, histories=pd.DataFrame(rows)), "No term takes over", 2)
@@ -205,7 +206,7 @@ def test_a_term_that_a_data_set_lacks_counts_as_nothing_and_data_sets_keep_their
 def of_mae(mae):
     """{(title, variant, seed): test MAE} as `collect.read_metrics` gives it."""
     rows = [{"title": title, "variant": v, "seed": seed, "value": value} for (title, v, seed), value in mae.items()]
-    names = {"dataset": "d", "draw": "shared", "scheme": "mosi"}
+    names = {"dataset": "d", "draw": "shared", "test_to_train": 0.0, "scheme": "mosi"}
     return pd.DataFrame(rows).assign(**names, split="test", task="multimodal", metric="mae")
 
 
@@ -410,7 +411,7 @@ def test_holm_counts_the_alignments_of_the_family_on_each_data_set():
     }
     frames = [
         pd.DataFrame({"id": range(N), "label": TRUE, "prediction": TRUE + error, "variant": variant, "seed": seed})
-        .assign(dataset=title.lower(), title=title, draw="shared", scheme="mosi", label_bound=3.0)
+        .assign(dataset=title.lower(), title=title, draw="shared", test_to_train=0.0, scheme="mosi", label_bound=3.0)
         for (title, variant), values in errors.items()
         for seed, error in zip(SEEDS, values, strict=True)
     ]  # fmt: skip
@@ -609,12 +610,16 @@ def test_a_grid_without_primary_claims_says_so():
 def test_runs_that_draw_their_own_data_are_judged_by_their_own_mae():
     """The frame of predictions only names them: each run's MAE comes from its metrics."""
     errors = {"no_alignment": 0.7, "paper": 0.5}
-    predictions = predicted(errors).assign(draw="own", prediction=0.0)
+    predictions = predicted(errors).assign(draw="own", test_to_train=0.0, prediction=0.0)
     gains = np.array([0.02, 0.01, 0.03, 0.02, 0.015])
     mae = {("D", "paper", seed): 0.5 for seed in SEEDS}
     mae |= {("D", "no_alignment", seed): 0.5 + gain for seed, gain in zip(SEEDS, gains, strict=True)}
-    metrics = of_mae(mae).assign(draw="own")
-    labels = [{**NAME, "draw": "own", "id": i, "modality": "text", "seed": s} for s in SEEDS for i in range(4)]
+    metrics = of_mae(mae).assign(draw="own", test_to_train=0.0)
+    labels = [
+        {**NAME, "draw": "own", "test_to_train": 0.0, "id": i, "modality": "text", "seed": s}
+        for s in SEEDS
+        for i in range(4)
+    ]
     of_labels = pd.DataFrame(labels).assign(gain=np.repeat(gains, 4))
     result = table({"paper": 1}, predictions=predictions, metrics=metrics, gains=of_labels)
     interval = stats.ttest_1samp(gains, 0).confidence_interval(0.95)

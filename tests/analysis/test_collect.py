@@ -136,7 +136,7 @@ def test_where_all_runs_have_other_settings_the_error_names_them(tmp_path):
 def test_frames_of_many_runs_are_in_the_order_of_the_grid_and_name_their_run(tmp_path):
     written(tmp_path, example(3, value=3.0), example(1, value=1.0))
     recorded = collect.of_runs(GRID, tmp_path)
-    of_the_run = ["dataset", "variant", "seed", "title", "draw", "scheme", "label_bound", "best_epoch"]
+    of_the_run = ["dataset", "variant", "seed", "title", "draw", "test_to_train", "scheme", "label_bound", "best_epoch"]
     metrics = recorded["metrics"]
     assert list(metrics) == [*of_the_run, "split", "task", "metric", "value"]
     assert metrics.query("metric == 'mae'")[["seed", "value"]].values.tolist() == [[1, 1.0], [3, 3.0]]

@@ -18,7 +18,14 @@ def frame(runs, true, scheme="mosi", dataset="d"):
         for (variant, seed), predictions in runs.items()
         for i, (label, prediction) in enumerate(zip(true, predictions, strict=True))
     ]
-    names = {"dataset": dataset, "title": dataset.upper(), "scheme": scheme, "draw": "shared", "label_bound": 3.0}
+    names = {
+        "dataset": dataset,
+        "title": dataset.upper(),
+        "scheme": scheme,
+        "draw": "shared",
+        "test_to_train": 0.0,
+        "label_bound": 3.0,
+    }
     return pd.DataFrame(rows).assign(**names)
 
 
@@ -291,7 +298,7 @@ def test_sims_is_measured_in_float32_as_mmsa_does():
 def drawn(values):
     """Test MAE of runs that each draw their own data, {(variant, seed): value}, as `collect.Records` gives it."""
     rows = [{"variant": variant, "seed": seed, "value": value} for (variant, seed), value in values.items()]
-    names = {"dataset": "d", "title": "D", "scheme": "mosi", "draw": "own"}
+    names = {"dataset": "d", "title": "D", "scheme": "mosi", "draw": "own", "test_to_train": 0.0}
     return pd.DataFrame(rows).assign(**names, split="test", task="multimodal", metric="mae")
 
 
@@ -299,7 +306,8 @@ def test_runs_that_draw_their_own_data_are_compared_run_by_run():
     """The same ids with other labels in each run; seed 9 has no partner."""
     paper, other = np.array([0.5, 0.7, 0.6]), np.array([0.4, 0.65, 0.58])
     mae = {("paper", seed): paper[seed] for seed in range(3)} | {("v", seed): other[seed] for seed in (2, 0, 1)}
-    predictions = pd.concat([frame({("paper", s): [0.0, 0.1]}, [s, 1.0]) for s in range(3)]).assign(draw="own")
+    frames = [frame({("paper", s): [0.0, 0.1]}, [s, 1.0]) for s in range(3)]
+    predictions = pd.concat(frames).assign(draw="own", test_to_train=0.0)
     metrics = drawn(mae | {("v", 9): 5.0})
     others = metrics.assign(split="valid", value=9.0)
     table = comparisons.compare(predictions, pd.concat([metrics, others]))
@@ -311,10 +319,21 @@ def test_runs_that_draw_their_own_data_are_compared_run_by_run():
     assert row["sd_seeds"] == pytest.approx((other - paper).std(ddof=1))
 
 
+def test_runs_on_splits_of_one_set_have_the_corrected_interval():
+    """Nadeau and Bengio (2003): the t-interval with (1 / 3 + 1 / 4) s^2 for s^2 / 3."""
+    differences = np.array([-0.1, -0.05, 0.03])
+    mae = {("paper", s): 0.5 for s in range(3)} | {("v", s): 0.5 + differences[s] for s in range(3)}
+    of_split = {"draw": "split", "test_to_train": 0.25}
+    predictions = pd.concat([frame({("paper", s): [0.0]}, [s]) for s in range(3)]).assign(**of_split)
+    row = comparisons.compare(predictions, drawn(mae).assign(**of_split)).set_index("metric").loc["mae"]
+    half = stats.t.ppf(0.975, 2) * differences.std(ddof=1) * np.sqrt(1 / 3 + 1 / 4)
+    assert [row["low"], row["high"]] == pytest.approx([differences.mean() - half, differences.mean() + half])
+
+
 def test_both_kinds_of_data_sets_stand_in_one_table():
     true = np.array([1.0, -1.0, 2.0])
     shared = frame({(v, s): true + 0.1 * s for v in ("paper", "v") for s in (1, 2)}, true, dataset="e")
-    own = frame({("paper", 1): true}, true).assign(draw="own")
+    own = frame({("paper", 1): true}, true).assign(draw="own", test_to_train=0.0)
     metrics = drawn({(v, s): 0.1 * s for v in ("paper", "v") for s in (1, 2)})
     of_shared = metrics.assign(dataset="e", title="E", draw="shared")  # which predictions are enough for
     table = comparisons.compare(pd.concat([shared, own]), pd.concat([metrics, of_shared]))
@@ -326,5 +345,5 @@ def test_both_kinds_of_data_sets_stand_in_one_table():
 
 def test_runs_that_draw_their_own_data_need_metrics():
     true = np.array([1.0, -1.0, 2.0])
-    with pytest.raises(ValueError, match=r"got no metrics for \['d'\], whose runs each draw their own data"):
-        comparisons.compare(frame({("paper", 1): true}, true).assign(draw="own"))
+    with pytest.raises(ValueError, match=r"got no metrics for \['d'\], whose runs each have test samples of their own"):
+        comparisons.compare(frame({("paper", 1): true}, true).assign(draw="own", test_to_train=0.0))

@@ -152,6 +152,15 @@ def test_of_runs_that_each_draw_their_own_data_no_averaged_predictions_are_kept(
     assert "multimodal_averaged" in set(summary.rows(run, "metrics")["task"])
 
 
+def test_the_sizes_of_splits_are_recorded_where_an_interval_needs_them(trained):
+    run = summary.FinishedRun(collect.run_folder(GRID[0], trained))
+    assert summary.rows(run, "runs")["test_to_train"].isna().all()
+    dataset = run.run.config.dataset.model_copy(update={"resplit": True})
+    run.__dict__["run"] = replace(run.run, config=run.run.config.model_copy(update={"dataset": dataset}))
+    sizes = dataset.planted.num_test / dataset.planted.num_train
+    assert summary.rows(run, "runs")["test_to_train"].tolist() == [sizes]
+
+
 def test_a_summary_holds_what_the_run_holds(trained):
     folder = collect.run_folder(GRID[0], trained)
     frames, finished = summary.summarise(folder, pictured=True), records.read_run(folder)
