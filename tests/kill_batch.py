@@ -23,7 +23,7 @@ import yaml
 
 ROOT = Path(__file__).resolve().parent.parent
 PARTS = ("msa_core", "config", "workflow", "notebooks", "figures", "reference", "results/benchmarks", "results/records")
-FILES = ("Makefile", "requirements.lock", "pyproject.toml")
+FILES = ("Makefile", "requirements-torch.lock", "requirements.lock", "pyproject.toml")
 OF_THE_MACHINE = ("small-runs", "efficiency")  # tables that hold seconds and commits
 
 
