@@ -204,7 +204,7 @@ def _read_json(file: Path) -> Any:
 
 def _read_predictions(file: Path) -> pd.DataFrame:
     """An id is text, also one such as "NA" or "007"."""
-    empty = {name: [""] for name in pd.read_csv(file, nrows=0).columns.drop(["id", "split"])}
+    empty = {name: [""] for name in pd.read_csv(file, nrows=0).columns.drop(["id", "split"], errors="ignore")}
     return pd.read_csv(file, dtype={"id": str}, keep_default_na=False, na_values=empty)
 
 

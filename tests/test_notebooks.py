@@ -182,7 +182,7 @@ def test_results_ablations_and_claims_notebooks(small_checkout, tiny_runs, tmp_p
     expected = [shared_factor_in_audio("paper", seed, runs) for seed in (1111, 1112)]
     expected = np.subtract(expected, [shared_factor_in_audio("no_alignment", seed, runs) for seed in (1111, 1112)])
     assert table.loc["The alignment raises the shared factor in audio", "estimate"] == pytest.approx(expected.mean())
-    assert table.loc["`paper`, with alignment, has a lower test MAE than `no_alignment`", "n_seeds"] == 2
+    assert table.loc["`paper`, with alignment, has a lower test MAE than `no_alignment`", "n_runs"] == 2
     gains = []
     for seed in (1111, 1112):
         finished, _, data = run.load(paths.run_folder("planted", "paper", seed, runs))
