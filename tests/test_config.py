@@ -71,7 +71,7 @@ def test_overrides_come_last_and_deep():
     [
         (("mosii",), r"got dataset 'mosii', expected one of config/datasets; did you mean 'mosi'\?$"),
         (("planted", "papr"), r"got variant 'papr', expected one of config/variants\.yaml; did you mean 'paper'\?$"),
-        (("planted", "zzz"), r"got variant 'zzz', expected one of config/variants\.yaml: align_all, .*, paper, "),
+        (("planted", "zzz"), r"got variant 'zzz', expected one of config/variants\.yaml: align_all, .* \d+ others$"),
         (
             ("planted", "paper", 1, None, {"training.epochs": 3}),
             r"training.epochs: got an unknown setting.*max_epochs",
@@ -169,7 +169,7 @@ def refused(message, *arguments, **keywords):
     with pytest.raises(ValueError, match=message) as error:
         resolve(*arguments, **keywords)
     assert type(error.value) is ValueError
-    assert "\n" not in str(error.value) and len(str(error.value)) < 1200  # all variants by name
+    assert "\n" not in str(error.value) and len(str(error.value)) < 600
 
 
 @pytest.mark.parametrize("value", [*INFINITE, 10**400, "x", True, None, [1.0]], ids=lambda value: repr(value)[:20])

@@ -52,6 +52,7 @@ def _read_number(value: Any) -> Any:
 
 Number = Annotated[float, BeforeValidator(_read_number)]
 Width = Annotated[int, Field(ge=2, le=4096)]  # of features: one column has no covariance with another
+NAMED = 20  # of the known names, in an error message
 MOST = 1_000_000  # of what is counted: samples, frames, epochs
 Count = Annotated[int, Field(ge=1, le=MOST)]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]  # what numpy's legacy generator takes
@@ -94,9 +95,10 @@ def require_known(what: str, name: Any, known: Iterable[str], where: str) -> Non
         where: where they are declared.
 
     Raises:
-        ValueError: it is none of them; says which one it is like, or names all.
+        ValueError: it is none of them; says which one it is like, or names them, of many the first.
     """
     known = sorted(known)
     if not isinstance(name, str) or name not in known:
-        end = suggestion(name, known) or f": {', '.join(known)}"
+        others = f" and {len(known) - NAMED} others" if len(known) > NAMED else ""
+        end = suggestion(name, known) or f": {', '.join(known[:NAMED])}{others}"
         raise ValueError(f"got {what} {shown(name)}, expected one of {where}{end}")
