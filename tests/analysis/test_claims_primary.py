@@ -102,6 +102,16 @@ def test_the_runs_that_would_decide_stand_beside_what_is_undecided_alone():
     assert search > 30
 
 
+def test_the_note_is_the_median_between_the_tenth_draw_from_either_end():
+    """Of 30 draws: fewer than 10 of 30 fair coins are heads with a probability of 0.021, fewer than 11 with 0.049."""
+    assert stats.binom.cdf(9, 30, 0.5) < 0.025 < stats.binom.cdf(10, 30, 0.5)
+    for claim, values in zip(primary_claims(PRIMARY, metrics(), gains()), expected_gains(), strict=True):
+        ordered = np.sort(values)
+        assert claim.note == f"median {np.median(values):+.4f} [{ordered[9]:+.4f}, {ordered[-10]:+.4f}]"
+    lacking = metrics().query("seed < 6")
+    assert primary_claims(PRIMARY, lacking, None)[0].note == f"median {np.median(expected_gains()[0][:5]):+.4f}"
+
+
 def test_runs_that_one_side_lacks_are_left_out_and_what_has_none_is_not_measured():
     lacking = metrics().query("not (variant == 'no_alignment' and seed > 4) and variant != 'multimodal_only'")
     found = primary_claims(PRIMARY, lacking, None)
