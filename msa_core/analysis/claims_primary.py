@@ -14,7 +14,9 @@ TASKS = {"mae": "multimodal", "averaged_mae": "multimodal_averaged"}  # of the f
 
 
 def primary_claims(primary: Primary, metrics: pd.DataFrame, gains: pd.DataFrame | None) -> list[Claim]:
-    """Each primary comparison, corrected for all of them, the median of its gains as a note; none if the grid has no runs of their data set.
+    """Each primary comparison, corrected for all of them, and the median of its gains as a note.
+
+    None if the grid has no runs of their data set.
 
     Args:
         primary: as `config.primary` gives it.
