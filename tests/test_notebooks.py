@@ -148,7 +148,7 @@ def test_results_ablations_and_claims_notebooks(small_checkout, tiny_runs, tmp_p
     assert {path.name for path in (tmp_path / "f").iterdir()} == {"small.png", "small.svg"}
     markdown = (tmp_path / "t" / "small.md").read_text()
     assert "| Planted, averaged weights | paper " in markdown
-    assert "are to be chosen anew" in markdown
+    assert "is to be chosen anew" in markdown
 
     # Besides, one run has other settings: it is named too, and the others are analysed.
     runs = shutil.copytree(tiny_runs, tmp_path / "runs")

@@ -25,7 +25,7 @@ OF_THE_RUN = [
     "label_bound",
     "best_epoch",
 ]  # what every frame says of its run
-CHOSEN_IN_FLOAT32 = ("planted", "mmmo_audio_vision")  # presets whose alignment weight is to be chosen anew
+CHOSEN_IN_FLOAT32 = "planted"  # the preset whose alignment weight is to be chosen anew
 
 
 @dataclass(frozen=True)
@@ -66,11 +66,11 @@ class Records:
     @property
     def weights_note(self) -> str:
         """On the alignment's weights, for tables that compare variants."""
-        if not self.runs["dataset"].isin(CHOSEN_IN_FLOAT32).any():
+        if not self.runs["dataset"].eq(CHOSEN_IN_FLOAT32).any():
             return ""
         return (
-            "\nThe alignment's weights of planted data and ICT-MMMO were chosen in float32, on differences below its "
-            "rounding, and are to be chosen anew.\n"
+            "\nThe alignment's weight of the data set Planted was chosen in float32, on differences below its rounding, "
+            "and is to be chosen anew.\n"
         )
 
 
