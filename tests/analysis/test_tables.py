@@ -344,7 +344,7 @@ HUMAN = pd.DataFrame(
         ["sims", "with", "without", "mae_difference", -0.05, 5],
     ],
     columns=["dataset", "subject", "reference", "measure", "value", "n"],
-).assign(source="votes")
+).assign(source="votes", source_commit="1a2b")
 
 
 def test_true_unimodal_labels_stand_beside_human_ones():
@@ -379,7 +379,7 @@ def test_the_worth_of_true_labels_stands_beside_that_of_human_ones():
     assert table["subject"].tolist() == ["with", "true_labels"]
     assert table["relative"].tolist() == pytest.approx([-0.05, -0.01])  # H is 1 on CH-SIMS
     theirs, ours = tables.label_worth_markdown(table).splitlines()[2:4]
-    assert "-0.0500 (no interval)" in theirs and "| 5 " in theirs
+    assert "-0.0500 (no interval)" in theirs and "| 5 " in theirs and "votes 1a2b" in theirs
     assert "-0.0300 [-0.0500, -0.0100]" in ours and "| 7 " in ours
     without = tables.label_worth_table(HUMAN, compared.iloc[:0], {})
     assert without["subject"].tolist() == ["with"]

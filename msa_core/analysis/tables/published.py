@@ -40,7 +40,7 @@ def published_table(published: pd.DataFrame, main: pd.DataFrame) -> pd.DataFrame
         A row per family and model, ours last: family, model, setting, source, comparable, a column a metric (ours:
         mean over seeds).
     """
-    rows = published.assign(source=published["source"] + " " + published["source_commit"], comparable="")
+    rows = _at_commit(published).assign(comparable="")
     measured = main.dropna(subset="metric")
     ours = measured.assign(
         family=measured["dataset"].str.split("_").str[0],
@@ -131,7 +131,7 @@ def unimodal_labels_table(human: pd.DataFrame, processes: Mapping[str, PlantedPr
         for pair, agreement in unimodal_agreement(process).items()
         for measure, value in vars(agreement).items()
     ]
-    of_labels = human[human["measure"] != "mae_difference"]
+    of_labels = _at_commit(human[human["measure"] != "mae_difference"])
     both = pd.concat([of_labels[columns].astype(object), pd.DataFrame(planted, columns=columns, dtype=object)])
     return both.astype({"value": float, "n": "Int64"}).reset_index(drop=True)
 
@@ -161,7 +161,7 @@ def label_worth_table(human: pd.DataFrame, compared: pd.DataFrame, bounds: Mappi
         A row a comparison, ours last: dataset, subject, reference, difference (in label units), low, high (95%
         interval; nan: not published), relative (difference over H), n (seeds of each), source.
     """
-    theirs = human[human["measure"] == "mae_difference"].rename(columns={"value": "difference"})
+    theirs = _at_commit(human[human["measure"] == "mae_difference"]).rename(columns={"value": "difference"})
     theirs = theirs.assign(relative=theirs["difference"] / [SIMS_BOUNDS[name] for name in theirs["dataset"]])
     ours = compared[(compared["variant"] == "true_labels") & (compared["metric"] == "mae")]
     ours = ours.assign(
@@ -190,6 +190,11 @@ def label_worth_markdown(table: pd.DataFrame) -> str:
         "Source": table["source"],
     }
     return markdown(pd.DataFrame(cells)) + WORTH_ROWS
+
+
+def _at_commit(rows: pd.DataFrame) -> pd.DataFrame:
+    """With the commit in the source."""
+    return rows.assign(source=rows["source"] + " " + rows["source_commit"])
 
 
 def _numbers(values: pd.Series, number: str, absent: str) -> list[str]:
