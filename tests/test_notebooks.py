@@ -143,8 +143,8 @@ def test_results_ablations_and_claims_notebooks(small_checkout, tiny_runs, tmp_p
     assert process.returncode == 0, process.stderr
     assert not (tmp_path / "no").exists()
     analyse("02_results.ipynb", small_checkout, tiny_runs, tmp_path)
-    published = {"small-published.csv", "small-published.md"}
-    assert {path.name for path in (tmp_path / "t").iterdir()} == {"small.csv", "small.md", "small.tex", *published}
+    others = {f"small-{what}.{ending}" for what in ("published", "reproduced") for ending in ("csv", "md")}
+    assert {path.name for path in (tmp_path / "t").iterdir()} == {"small.csv", "small.md", "small.tex", *others}
     assert {path.name for path in (tmp_path / "f").iterdir()} == {"small.png", "small.svg"}
     markdown = (tmp_path / "t" / "small.md").read_text()
     assert "| Planted, averaged weights | paper " in markdown
@@ -162,7 +162,7 @@ def test_results_ablations_and_claims_notebooks(small_checkout, tiny_runs, tmp_p
     analyse("03_ablations.ipynb", small_checkout, runs, tmp_path / "3")
     assert {path.name for path in (tmp_path / "3" / "t").iterdir()} == {
         *(f"small-ablations.{ending}" for ending in ("csv", "md", "tex")),
-        *(f"small-runs.{ending}" for ending in ("csv", "md")),
+        *(f"small-{what}.{ending}" for what in ("unimodal-labels", "label-worth", "runs") for ending in ("csv", "md")),
     }
     assert {path.name for path in (tmp_path / "3" / "f").iterdir()} == {"small-ablations.png", "small-ablations.svg"}
     table = pd.read_csv(tmp_path / "3" / "t" / "small-ablations.csv").query("metric == 'mae'")

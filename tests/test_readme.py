@@ -6,7 +6,9 @@ import pytest
 import torch
 from torch import nn
 
-from msa_core import paths
+from msa_core import build, paths
+from msa_core.analysis import probes
+from msa_core.config import resolve
 
 README = (paths.ROOT / "README.md").read_text()
 
@@ -65,3 +67,14 @@ def test_the_commands_it_names_are_targets(command):
     assert re.search(rf"\b{command}\b", README)
     target = command.removeprefix("make ")
     assert re.search(rf"^{target}:", (paths.ROOT / "Makefile").read_text(), re.MULTILINE)
+
+
+@pytest.mark.parametrize("name", ["mosi_text_audio", "mmmo_audio_vision"])
+def test_what_it_says_of_one_modality_alone_is_measured(name, real_data):
+    config = resolve(name, features=str(real_data(name)))
+    table = probes.label_probes(build.dataset(config))
+    for modality, rows in table.groupby("modality"):
+        corr = [f"{row.corr:.2f} ({row.corr_low:.2f} to {row.corr_high:.2f})" for row in rows.itertuples()]
+        first = rows.iloc[0]
+        cells = [config.dataset.title, modality, str(first["n"]), f"{first['mae']:.4f}", f"{first['mae_median']:.4f}"]
+        assert f"| {' | '.join([*cells, *corr])} |" in README

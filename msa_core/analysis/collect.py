@@ -60,8 +60,9 @@ class Records:
 
     @property
     def note(self) -> str:
-        """What a reader of any table must know: runs that are missing or outdated, mixed arithmetics; mostly empty."""
-        return missing_note(self.missing) + _outdated_note(self.outdated) + _arithmetic_note(self.runs)
+        """What a reader of any table must know: of the data, of missing or outdated runs, of mixed arithmetics."""
+        named = (missing_note(self.missing), _outdated_note(self.outdated), _arithmetic_note(self.runs))
+        return _remarks(self.runs) + "".join(named)
 
     @property
     def weights_note(self) -> str:
@@ -69,8 +70,8 @@ class Records:
         if not self.runs["dataset"].eq(CHOSEN_IN_FLOAT32).any():
             return ""
         return (
-            "\nThe alignment's weight of the data set Planted was chosen in float32, on differences below its rounding, "
-            "and is to be chosen anew.\n"
+            "\nThe alignment's weight of the data set Planted was chosen in float32, on differences below its "
+            "rounding, and is to be chosen anew.\n"
         )
 
 
@@ -196,11 +197,17 @@ def _split(grid: list[GridRun], settings: Callable[[GridRun], str | None]) -> tu
 
 
 def _titled(runs: pd.DataFrame) -> pd.DataFrame:
-    """With the titles that the presets have now (a title is no part of a run), and how each data set is drawn."""
-    presets = {name: resolve(name).dataset for name in runs["dataset"].unique()}
+    """With the titles and remarks that the presets have now (no part of a run), and how each data set is drawn."""
+    presets = [resolve(name).dataset for name in runs["dataset"].unique()]
+    named = {name: {each.name: getattr(each, name) for each in presets} for name in ("title", "remark", "draw")}
     ratios = runs["test_to_train"].fillna(0) if "test_to_train" in runs else 0.0
-    named = [(presets[name].title, presets[name].draw) for name in runs["dataset"]]
-    return runs.assign(title=[title for title, _ in named], draw=[draw for _, draw in named], test_to_train=ratios)
+    return runs.assign(test_to_train=ratios, **{name: runs["dataset"].map(of) for name, of in named.items()})
+
+
+def _remarks(runs: pd.DataFrame) -> str:
+    """What the presets say of their data."""
+    said = runs.dropna(subset="remark").drop_duplicates("dataset")
+    return "".join(f"\n{run.title}: {run.remark}\n" for run in said.itertuples())
 
 
 def _refuse_nothing(found: list[GridRun], missing: pd.DataFrame, folder: Path) -> None:

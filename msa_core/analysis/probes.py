@@ -1,4 +1,4 @@
-"""What a linear map can read out of encodings: the planted factors, and one modality from another."""
+"""What a linear map can read: of encodings, the planted factors and one modality from another; of frames, the label."""
 
 from collections.abc import Mapping
 from itertools import permutations
@@ -6,13 +6,17 @@ from itertools import permutations
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
-from sklearn.linear_model import RidgeCV
-from sklearn.metrics import r2_score
+from scipy.stats import pearsonr
+from sklearn.linear_model import Ridge, RidgeCV
+from sklearn.metrics import mean_absolute_error, mean_squared_error, r2_score
 from sklearn.model_selection import KFold, cross_val_predict
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-PENALTIES = np.logspace(-2, 6, 17)  # of the ridge regression, chosen by leave-one-out within the fitted folds
+from msa_core.analysis.comparisons import run_interval
+from msa_core.data import FeatureSet, batches
+
+PENALTIES = np.logspace(-2, 6, 17)  # of the ridge regression; of encodings, chosen by leave-one-out in the fitted folds
 FOLDS = KFold(10, shuffle=True, random_state=0)
 
 
@@ -76,6 +80,47 @@ def cross_modal(encodings: Mapping[str, NDArray]) -> pd.DataFrame:
         r2_mean = np.average(r2[varies], weights=weights) if varies.any() else np.nan
         rows.append({"source": source, "target": target, "r2": r2_mean})
     return pd.DataFrame(rows)
+
+
+def label_probes(data: Mapping[str, FeatureSet]) -> pd.DataFrame:
+    """How much of the label a linear map reads from one modality's frames alone.
+
+    A ridge regression on each sample's mean frame, standardised, fitted on the train split; its penalty is chosen on
+    the validation split, by either error; the test split is looked at with that penalty alone.
+
+    Args:
+        data: the three splits.
+
+    Returns:
+        A row per modality with frames and error by which the penalty was chosen ("squared", "absolute"): on the test
+        split corr, corr_low, corr_high (95%, Fisher's z), mae, mae_low, mae_high (95%, t), mae_median (of always
+        saying the train split's median), n. The intervals take the samples as independent; those of one video are
+        not, and the intervals are then too narrow.
+    """
+    y = {split: part.labels.numpy().astype(np.float64) for split, part in data.items()}
+    mae_median = mean_absolute_error(y["test"], np.full_like(y["test"], np.median(y["train"])))
+    rows = []
+    for modality in (name for name in data["train"].modalities if data["train"].sequences[name].values.ndim > 1):
+        x = {split: _mean_frames(part, modality) for split, part in data.items()}
+        fitted = [make_pipeline(StandardScaler(), Ridge(penalty)).fit(x["train"], y["train"]) for penalty in PENALTIES]
+        for chosen_by, error in (("squared", mean_squared_error), ("absolute", mean_absolute_error)):
+            errors = [error(y["valid"], probe.predict(x["valid"])) for probe in fitted]
+            predicted = fitted[int(np.argmin(errors))].predict(x["test"])
+            corr, mae = pearsonr(predicted, y["test"]), run_interval(np.abs(predicted - y["test"]))
+            within = corr.confidence_interval(0.95)
+            measured = {"corr": corr.statistic, "corr_low": within.low, "corr_high": within.high}
+            measured |= {"mae": mae.estimate, "mae_low": mae.low, "mae_high": mae.high, "mae_median": mae_median}
+            rows.append({"modality": modality, "chosen_by": chosen_by, **measured, "n": len(predicted)})
+    return pd.DataFrame(rows)
+
+
+def _mean_frames(features: FeatureSet, modality: str) -> NDArray:
+    """Each sample's mean frame as batched, (N, D); zeros where it lacks the modality."""
+    means = np.zeros((len(features), features.sequences[modality].values.shape[1]))
+    for batch in batches(features, 256):
+        sums = batch.sequences[modality].sum(dim=1)
+        means[batch.index] = sums / batch.lengths[modality].clamp(min=1)[:, None]
+    return means
 
 
 def with_untrained(r2: pd.DataFrame) -> pd.DataFrame:

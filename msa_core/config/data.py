@@ -49,6 +49,9 @@ class DatasetConfig(Settings):
 
     name: Name = Field(description="names the run's folder")
     title: Annotated[Text, UNNUMBERED] = Field(description="the name in tables and figures")
+    remark: Annotated[Text | None, UNNUMBERED] = Field(
+        None, description="what a reader of its numbers must know; the tables say it"
+    )
     features: Text | None = Field(None, description="feature file, from the top folder; None: planted data")
     planted: Planted = Planted()
     known_sha256: Annotated[dict[str, Sum], UNNUMBERED] = Field(

@@ -188,11 +188,26 @@ def test_outdated_variants_are_named(tmp_path):
     assert note.startswith("\nOutdated variants (1): planted/paper (1.2e-02). The code gives other numbers now")
 
 
+def test_the_remark_of_a_preset_is_said_once(tmp_path):
+    recorded_files(tmp_path, example(1), example(2))
+    before = collect.of_files(GRID[:2], tmp_path)
+    assert before.note == ""
+    said = collect.Records(before.runs.assign(remark="Too few clips."), before.missing, before.outdated, before._read)
+    assert said.note == "\nPlanted: Too few clips.\n"
+
+
+@pytest.mark.parametrize("dataset", ["sims", "mosi_text_audio"])
+def test_what_limits_a_data_set_stands_in_its_preset(dataset):
+    assert {"sims": "too narrow", "mosi_text_audio": "says nothing about"}[dataset] in resolve(dataset).dataset.remark
+
+
 @pytest.mark.parametrize(("precision", "mixed"), [("float32", True), ("bf16", True), ("float64", False)])
 def test_a_mix_of_arithmetics_is_named_unless_it_is_float64(precision, mixed):
     ways = [{"cpu_capability": "AVX512"}, {"cpu_capability": "AVX2", "MKL_CBWR": "COMPATIBLE"}]
     provenance = [json.dumps({"device": "cpu", "threads": 1, "arithmetic": way}) for way in (*ways, ways[0])]
-    runs = pd.DataFrame({"title": "D", "precision": precision, "provenance": provenance})
+    runs = pd.DataFrame(
+        {"dataset": "d", "title": "D", "remark": None, "precision": precision, "provenance": provenance}
+    )
     nothing = pd.DataFrame(columns=["dataset"])
     note = collect.Records(runs, nothing, nothing, lambda _: nothing).note
     expected = "cpu, threads: 1, AVX512 (2 runs); cpu, threads: 1, AVX2, MKL_CBWR=COMPATIBLE (1 runs)"

@@ -1,12 +1,18 @@
 """Oracles: planted linear relations whose R2 is known, and what must not matter."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.linear_model import Ridge
 
 from msa_core.analysis import probes
+from msa_core.data import FeatureSet, Ragged
+
+SIZES = {"train": 900, "valid": 300, "test": 700}  # samples of the splits below
 
 
 def draw(n, d, seed=0):
@@ -68,3 +74,48 @@ def test_cross_modal_of_collapsed_encodings_is_nan():
     table = probes.cross_modal({"audio": draw(20, 2), "vision": np.ones((20, 2))}).set_index(["source", "target"])["r2"]
     assert np.isnan(table["audio", "vision"])
     assert table["vision", "audio"] < 0.01
+
+
+def split_of(name, frames, labels):
+    """One split of audio and vision; `frames`: a list of (T, D) for each."""
+    sequences = {m: Ragged.of([torch.tensor(f, dtype=torch.float32) for f in each]) for m, each in frames.items()}
+    ids = [f"{name}-{i}" for i in range(len(labels))]
+    return FeatureSet(name, ids, torch.tensor(labels, dtype=torch.float32), 3.0, sequences)
+
+
+def audio_that_knows(name, n, seed):
+    """Audio's mean frame is the label and as much noise; vision is noise; lengths differ, and one audio is absent."""
+    rng = np.random.default_rng(seed)
+    y, noise = rng.standard_normal((2, n))
+    lengths = [0, *rng.integers(1, 9, n - 1)]
+    tilts = [np.linspace(-1, 1, length) if length > 1 else np.zeros(length) for length in lengths]  # of mean 0
+    audio = [(y[i] + noise[i] + 5 * tilts[i])[:, None] * [[1, -3]] for i in range(n)]
+    vision = [rng.standard_normal((3, 4)) for _ in range(n)]
+    return split_of(name, {"audio": audio, "vision": vision}, y)
+
+
+def test_the_label_is_read_where_a_modality_knows_it():
+    data = {name: audio_that_knows(name, n, seed) for seed, (name, n) in enumerate(SIZES.items())}
+    table = probes.label_probes(data)
+    assert table[["modality", "chosen_by"]].values.tolist() == [
+        [modality, error] for modality in ("audio", "vision") for error in ("squared", "absolute")
+    ]
+    audio, _, vision, _ = table.itertuples()
+    assert audio.corr == pytest.approx(0.5**0.5, abs=0.04)
+    assert abs(vision.corr) < 0.12  # three standard errors
+    half = 1.959964 / np.sqrt(SIZES["test"] - 3)  # Fisher's z
+    assert [audio.corr_low, audio.corr_high] == pytest.approx(
+        np.tanh(np.arctanh(audio.corr) + np.array([-half, half])), abs=1e-6
+    )
+    y = data["test"].labels.double().numpy()
+    assert table["mae_median"].tolist() == pytest.approx(4 * [np.abs(y - np.median(data["train"].labels)).mean()])
+    best = np.sqrt(0.5) * np.sqrt(2 / np.pi)  # mean |error| of the conditional mean
+    assert audio.mae == pytest.approx(best, abs=0.04) and audio.mae_low < audio.mae < audio.mae_high
+    assert vision.mae == pytest.approx(vision.mae_median, abs=0.01)
+    assert set(table["n"]) == {SIZES["test"]}
+
+
+def test_no_penalty_is_chosen_on_the_test_split():
+    data = {name: audio_that_knows(name, n, seed) for seed, (name, n) in enumerate(SIZES.items())}
+    other = {**data, "test": replace(data["test"], labels=-data["test"].labels)}
+    np.testing.assert_allclose(probes.label_probes(other)["corr"], -probes.label_probes(data)["corr"], rtol=1e-9)

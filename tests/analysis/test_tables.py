@@ -12,7 +12,7 @@ from msa_core import paths
 from msa_core.alignment import covariance_distance
 from msa_core.analysis import tables
 from msa_core.data import PlantedProcess, planted_features
-from msa_core.data.planted_truth import best_attainable, partial_information
+from msa_core.data.planted_truth import best_attainable, partial_information, unimodal_agreement
 from msa_core.parts.distances import correlation_distance
 
 
@@ -322,6 +322,77 @@ def test_published_numbers_stand_apart_from_ours():
     assert "ours:" not in theirs
     assert "ours: MOSI (text), paper" in apart
     assert "Ours" not in mosei
+
+
+def test_reruns_stand_beside_what_was_published():
+    published = pd.DataFrame({"dataset": "mosi", "model": ["a", "b"], "metric": "mae", "value": [0.7, 0.8]})
+    rows = [("a", "mae", 0.75, 0.01, 10), ("a", "corr", 0.5, np.nan, np.nan), ("c", "mae", 0.9, np.nan, 1)]
+    reproduced = pd.DataFrame(rows, columns=["model", "metric", "value", "spread", "n"])
+    table = tables.reproduced_table(reproduced.assign(dataset="mosi", source="s", note="t"), published)
+    assert table["model"].tolist() == ["a", "a", "c"]
+    assert table["difference"][0] == pytest.approx(0.05)
+    assert table[["published", "difference"]].isna().all(axis="columns").tolist() == [False, True, True]
+    cells = [[cell.strip() for cell in line.split("|")[3:9]] for line in tables.reproduced_markdown(table).splitlines()]
+    assert cells[2] == ["MAE ↓", "0.7000", "0.7500", "+0.0500", "0.0100", "10"]
+    assert cells[3] == ["Corr ↑", "–", "0.5000", "–", "not stated", "not stated"]
+
+
+HUMAN = pd.DataFrame(
+    [
+        ["crema_d", "audio", "multimodal", "corr", 0.6, 100],
+        ["crema_d", "audio", "multimodal", "other_sign", 0.2, 100],
+        ["sims", "with", "without", "mae_difference", -0.05, 5],
+    ],
+    columns=["dataset", "subject", "reference", "measure", "value", "n"],
+).assign(source="votes", source_commit="1a2b")
+
+
+def test_true_unimodal_labels_stand_beside_human_ones():
+    process = PlantedProcess(task_weights={"vision": -0.25})
+    table = tables.unimodal_labels_table(HUMAN, {"Conflict": process})
+    assert set(table["dataset"]) == {"crema_d", "Conflict"}, "what labels are worth is another table"
+    truth = unimodal_agreement(process)["vision", "multimodal"]
+    rows = table[table["dataset"] == "Conflict"]
+    of_vision = rows.query("subject == 'vision' and reference == 'multimodal'")
+    assert of_vision.set_index("measure")["value"].to_dict() == vars(truth)
+    assert rows["n"].isna().all()
+    header, _, text, audio, *_ = tables.unimodal_labels_markdown(table).splitlines()
+    heads = ["CREMA-D, human: correlation", "CREMA-D, human: share of another sign", "Conflict: correlation"]
+    assert [cell.strip() for cell in header.split("|")[2:5]] == heads
+    assert {row.split("|")[1].strip(): row.split("|")[2].strip() for row in (text, audio)} == {
+        "audio – multimodal": "0.600",
+        "text – multimodal": "–",
+    }
+    assert "ODbL" in tables.unimodal_labels_markdown(table)
+
+
+def test_the_worth_of_true_labels_stands_beside_that_of_human_ones():
+    compared = pd.DataFrame(
+        {
+            "dataset": "d",
+            "title": "D",
+            "variant": ["true_labels", "true_labels", "paper"],
+            "metric": ["mae", "corr", "mae"],
+        }
+    ).assign(reference="no_label_generation", difference=-0.03, low=-0.05, high=-0.01, n_seeds=7)
+    table = tables.label_worth_table(HUMAN, compared, {"d": 3.0})
+    assert table["subject"].tolist() == ["with", "true_labels"]
+    assert table["relative"].tolist() == pytest.approx([-0.05, -0.01])  # H is 1 on CH-SIMS
+    theirs, ours = tables.label_worth_markdown(table).splitlines()[2:4]
+    assert "-0.0500 (no interval)" in theirs and "| 5 " in theirs and "votes 1a2b" in theirs
+    assert "-0.0300 [-0.0500, -0.0100]" in ours and "| 7 " in ours
+    without = tables.label_worth_table(HUMAN, compared.iloc[:0], {})
+    assert without["subject"].tolist() == ["with"]
+
+
+def test_the_published_worth_of_human_labels_follows_from_the_published_numbers():
+    """Oracle: the subtraction, from the other file."""
+    folder = paths.ROOT / "reference"
+    mae = pd.read_csv(folder / "published.csv").query("metric == 'mae'").set_index(["dataset", "model"])["value"]
+    human = pd.read_csv(folder / "human_unimodal_labels.csv").query("measure == 'mae_difference'")
+    assert len(human) == 6
+    for row in human.itertuples():
+        assert row.value == pytest.approx(mae[row.dataset, row.subject] - mae[row.dataset, row.reference], abs=1e-9)
 
 
 def test_efficiency_sets_what_was_measured_against_its_goal():

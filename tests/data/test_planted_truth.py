@@ -13,7 +13,7 @@ from sklearn.linear_model import RidgeCV
 from msa_core import MODALITIES
 from msa_core.data import PlantedProcess, planted_features, planted_truth
 from msa_core.data.planted import _orthonormal
-from msa_core.data.planted_truth import best_attainable, partial_information
+from msa_core.data.planted_truth import best_attainable, partial_information, unimodal_agreement
 from msa_core.vocabulary import ADJECTIVES
 
 PARTICLES = {"draws": 1024, "particles": 4096}
@@ -217,3 +217,30 @@ def test_informations_are_those_of_the_covariance_of_all_frames(process, monkeyp
         "synergy": both - max(audio, vision),
     }
     assert partial_information(process) == pytest.approx(expected, rel=1e-8, abs=1e-10)
+
+
+# --- how far the labels are from each other ---------------------------------------------------------------------------
+
+
+def test_signs_of_labels_against_integrals():
+    """The label is audio's sentiment, rounded to 0 within 0.1 of it; vision's then has another, or the opposite."""
+    process = PlantedProcess(
+        task_weights={"text": 0, "audio": 1, "vision": 0}, shared_part=dict.fromkeys(MODALITIES, 0.8)
+    )
+    found = unimodal_agreement(process)
+    zero = 2 * norm.cdf(0.1 / 1.3) - 1
+    y = 1.3 * norm.ppf(zero / 2 + 0.5 + (1 - zero) / 2 * (np.arange(20_000) + 0.5) / 20_000)  # above 0.1
+    opposite = (1 - zero) * norm.cdf(-0.8 * y / (1.3 * math.sqrt(1 - 0.8**2))).mean()
+    assert found["audio", "multimodal"].other_sign == pytest.approx(zero, abs=1e-3)
+    assert found["vision", "multimodal"].other_sign == pytest.approx(zero + opposite, abs=1e-3)
+    assert found["audio", "vision"].other_sign == pytest.approx(math.acos(0.8) / math.pi, abs=1e-3)
+
+
+@pytest.mark.parametrize("process", [DEFAULT, CONFLICT], ids=["default", "conflict"])
+def test_labels_agree_as_those_of_drawn_data_do(process):
+    drawn = planted_features(2, 2, 20_000, seed=3, **vars(process))["test"]
+    labels = {**drawn.unimodal_labels, "multimodal": drawn.labels}
+    for (one, other), found in unimodal_agreement(process).items():
+        assert found.corr == pytest.approx(np.corrcoef(labels[one], labels[other])[0, 1], abs=0.02)
+        unequal = np.sign(labels[one].numpy()) != np.sign(labels[other].numpy())
+        assert found.other_sign == pytest.approx(unequal.mean(), abs=0.015)

@@ -17,7 +17,16 @@ from msa_core.analysis.tables.labels import (
     settled_after,
     shown_epochs,
 )
-from msa_core.analysis.tables.published import published_markdown, published_table
+from msa_core.analysis.tables.published import (
+    label_worth_markdown,
+    label_worth_table,
+    published_markdown,
+    published_table,
+    reproduced_markdown,
+    reproduced_table,
+    unimodal_labels_markdown,
+    unimodal_labels_table,
+)
 from msa_core.analysis.tables.runs import run_table, runs_markdown, runs_table
 from msa_core.analysis.tables.seeds import (
     AVERAGED,
@@ -49,6 +58,8 @@ __all__ = [
     "label_movement",
     "label_summaries",
     "label_summary",
+    "label_worth_markdown",
+    "label_worth_table",
     "main_latex",
     "main_markdown",
     "main_table",
@@ -57,6 +68,8 @@ __all__ = [
     "published_markdown",
     "published_table",
     "recorded_truth",
+    "reproduced_markdown",
+    "reproduced_table",
     "run_table",
     "runs_markdown",
     "runs_table",
@@ -64,6 +77,8 @@ __all__ = [
     "settled_after",
     "shown_epochs",
     "spectra",
+    "unimodal_labels_markdown",
+    "unimodal_labels_table",
     "variance_table",
     "with_averaged",
     "with_missing",
