@@ -10,7 +10,7 @@ from msa_core import paths
 from msa_core.analysis.collect import finished_settings, first_of_each_variant, reason_to_leave_out, run_folder
 from msa_core.analysis.outputs import difference, name_difference
 from msa_core.analysis.summary import FRAMES, KEYS, PICTURED, summarise
-from msa_core.config import GridRun, grid, resolve
+from msa_core.config import GridRun, RunConfig, grid, resolve
 from msa_core.disk import put
 
 Frames = dict[str, pd.DataFrame]
@@ -20,8 +20,8 @@ WRITE_EVERY = 5  # runs: what a session that ends loses
 def record(name: str, runs: Path = paths.RUNS, folder: Path | None = None, anew: bool = False) -> int:
     """Bring the records of a grid up to date with its finished runs.
 
-    A run is summarised if its record is missing or has another provenance. A record that agrees with its run to
-    `outputs.TOLERANCE` stays as it is, its provenance too; else it is replaced and the difference named. The record
+    A run is summarised if its record is missing or has another provenance. A record that has its settings and agrees
+    with it to `outputs.TOLERANCE` stays as it is, its provenance too; else it is replaced and the difference named. The record
     of a run whose folder is gone, or has other settings, stays until the grid no longer names the run.
 
     Args:
@@ -50,7 +50,7 @@ def record(name: str, runs: Path = paths.RUNS, folder: Path | None = None, anew:
         if old and not anew and _provenance(old) == json.loads((place / "provenance.json").read_text()):
             continue
         new = summarise(place, run in pictured)
-        disagreement = _disagreement(old, new) if old else "new"
+        disagreement = (_other_settings(old, expected) or _disagreement(old, new)) if old else "new"
         if disagreement:
             if old:
                 name_difference(folder / "runs.parquet", f"{run.dataset}/{run.variant}/seed-{run.seed}, {disagreement}")
@@ -70,6 +70,11 @@ def record(name: str, runs: Path = paths.RUNS, folder: Path | None = None, anew:
 
 def _provenance(frames: Frames) -> dict:
     return json.loads(frames["runs"]["provenance"].item())
+
+
+def _other_settings(old: Frames, expected: RunConfig) -> str:
+    """Numbers can agree all the same: a weight that is off, say."""
+    return reason_to_leave_out(lambda: old["runs"]["config"].item(), expected)
 
 
 def _disagreement(old: Frames, new: Frames) -> str:

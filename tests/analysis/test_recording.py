@@ -101,6 +101,23 @@ def test_the_same_run_of_another_machine_leaves_the_record_and_another_run_repla
     assert content(tmp_path / "r")["probes.parquet"] == before["probes.parquet"]  # nothing new in it
 
 
+def test_other_settings_that_give_the_same_numbers_replace_the_record(runs, tmp_path, monkeypatch):
+    """As the weight of an alignment that is off: the record would count as one of other settings for ever."""
+    recording.record("g", runs, tmp_path / "r")
+    folder = collect.run_folder(GRID[0], runs)
+    changed = resolve(*vars(GRID[0]).values(), overrides=SMALL | {"training.patience": 3})
+    edit_json(folder / "provenance.json", lambda provenance: provenance.update(commit="other", format=1))
+    (folder / "SHA256SUMS").unlink()  # a folder of format 1, which holds whatever it holds
+    (folder / "config.yaml").write_text(changed.to_yaml())
+    for module in (recording, collect):
+        monkeypatch.setattr(module, "resolve", lambda *names: changed if names[-1] == 1 else small(*names))
+    assert recording.record("g", runs, tmp_path / "r") == 1
+    assert collect.of_files(GRID, tmp_path / "r").runs[["variant", "seed"]].values.tolist() == [
+        ["paper", 1],
+        ["paper", 2],
+    ]
+
+
 def test_what_is_recorded_before_an_interruption_stays(runs, tmp_path, monkeypatch):
     calls = []
 
