@@ -21,8 +21,8 @@ def record(name: str, runs: Path = paths.RUNS, folder: Path | None = None, anew:
     """Bring the records of a grid up to date with its finished runs.
 
     A run is summarised if its record is missing or has another provenance. A record that has its settings and agrees
-    with it to `outputs.TOLERANCE` stays as it is, its provenance too; else it is replaced and the difference named. The record
-    of a run whose folder is gone, or has other settings, stays until the grid no longer names the run.
+    with it to `outputs.TOLERANCE` stays as it is, its provenance too; else it is replaced and the difference named. The
+    record of a run whose folder is gone, or has other settings, stays until the grid no longer names the run.
 
     Args:
         name: of the grid.
