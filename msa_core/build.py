@@ -20,7 +20,9 @@ from msa_core.data.resplit import resplit
 from msa_core.encoders import FrameEncoder, FrozenText, TextEncoder, load_text_encoder, load_tokenizer, most_tokens
 from msa_core.frozen import freeze_text
 from msa_core.fusion import Concatenation
+from msa_core.hosts.mag_bert import MAGBert
 from msa_core.hosts.misa import MISA
+from msa_core.hosts.mmim import MMIM
 from msa_core.hosts.mult import MulT
 from msa_core.interfaces import Distance, LabelSource, Model, Parts
 from msa_core.labels import FixedLabels, UnimodalLabelGenerator
@@ -132,9 +134,13 @@ def _model(config: RunConfig, train: FeatureSet) -> Model:
             return host(MulT, config, train, settings.width * (len(train.modalities) - 1))
         case models.MISAConfig() as settings:
             return host(MISA, config, train, settings.width)
+        case models.MMIMConfig() as settings:
+            return host(MMIM, config, train, settings.frames.width, text_as_encoded=True)
+        case models.MAGBertConfig() as settings:
+            return host(MAGBert, config, train, settings.frames.width, text_as_encoded=True)
 
 
-def host(model_class: Any, config: RunConfig, train: FeatureSet, width: int) -> Model:
+def host(model_class: Any, config: RunConfig, train: FeatureSet, width: int, text_as_encoded: bool = False) -> Model:
     """A model of `msa_core.hosts`, with the unimodal tasks of the run.
 
     Args:
@@ -142,10 +148,14 @@ def host(model_class: Any, config: RunConfig, train: FeatureSet, width: int) -> 
         config: the run's settings.
         train: the split that is trained on.
         width: of each modality's encoding.
+        text_as_encoded: that of the text is as wide as its encoder's.
     """
     settings: Any = config.model
     text = text_encoder(config, train) if "text" in train.modalities else None
-    own = projections(config, dict.fromkeys(train.modalities, width), settings.unimodal)
+    widths = dict.fromkeys(train.modalities, width)
+    if text is not None and text_as_encoded:
+        widths["text"] = text.width
+    own = projections(config, widths, settings.unimodal)
     heads = {modality: Head(part.width) for modality, part in own.items()}
     return model_class(text, frame_widths(train), settings, own, heads)
 

@@ -153,7 +153,32 @@ class MISAConfig(Heads):
     unimodal: UnimodalConfig = UnimodalConfig()
 
 
+class MMIMConfig(Settings):
+    """`msa_core.hosts.mmim.MMIM`; the values are those of thuiar/MMSA 2.2.1, config_regression.json, mmim, for MOSI."""
+
+    kind: Literal["mmim"] = "mmim"
+    reads_every_token: ClassVar[bool] = False
+    frames: FrameEncoderConfig = FrameEncoderConfig(hidden=16, width=16)  # d_ah, d_vh, d_aout, d_vout
+    width: Width = Field(128, description="of the multimodal feature (d_prjh)")
+    dropout: Number = Field(0.1, ge=0, lt=1, description="on the encodings before the fusion (dropout_prj)")
+    bound: Number = Field(0.1, ge=0, description="weight of the bounds between modalities (beta)")
+    contrast: Number = Field(0.1, ge=0, description="weight of the contrasts with the multimodal feature (alpha)")
+    unimodal: UnimodalConfig = UnimodalConfig()
+
+
+class MAGBertConfig(Settings):
+    """`msa_core.hosts.mag_bert.MAGBert`; values of thuiar/MMSA 2.2.1, config_regression.json, bert_mag, for MOSI."""
+
+    kind: Literal["mag_bert"] = "mag_bert"
+    reads_every_token: ClassVar[bool] = True
+    frames: FrameEncoderConfig = FrameEncoderConfig()  # the original has none: it reads aligned frames as they are
+    shift: Number = Field(1.0, ge=0, description="largest norm of a token's shift, over the token's (beta_shift)")
+    dropout: Number = Field(0.3, ge=0, lt=1, description="on the shifted tokens (dropout_prob)")
+    head_dropout: Number = Field(0.1, ge=0, lt=1, description="on the multimodal feature (BERT's hidden_dropout_prob)")
+    unimodal: UnimodalConfig = UnimodalConfig()
+
+
 ModelConfig = Annotated[
-    SharedEncodersConfig | MulTConfig | MISAConfig,
+    SharedEncodersConfig | MulTConfig | MISAConfig | MMIMConfig | MAGBertConfig,
     Field(discriminator="kind"),
 ]
