@@ -27,6 +27,7 @@ from msa_core.analysis.tables.seeds import (
     over_seeds,
     over_seeds_markdown,
     with_averaged,
+    with_baselines,
     with_missing,
 )
 
@@ -66,5 +67,6 @@ __all__ = [
     "spectra",
     "variance_table",
     "with_averaged",
+    "with_baselines",
     "with_missing",
 ]
