@@ -10,14 +10,14 @@ import torch
 from torch import Tensor, nn
 
 from msa_core.data.features import Batch
-from msa_core.encoders import FrameEncoder, FrozenText, TextEncoder
+from msa_core.encoders import FrameEncoder, FrozenText, TextEncoder, mean_over_time
 from msa_core.interfaces import Nothing
 from msa_core.model import MSAModel
 
 
 class Gate(nn.Module):
     """``norm(Z + alpha H)`` through dropout, ``H = sum over s of relu(V_s [F_s; Z]) * W_s F_s`` for each token Z,
-    ``alpha = min(shift ||Z|| / ||H||, 1)`` (section 3, multimodal adaptation gate).
+    ``alpha = min(shift ||Z|| / ||H||, 1)`` (its section on the gate).
 
     Args:
         width: W, of a token.
@@ -57,9 +57,7 @@ class MeanEmbedding(nn.Module):
 
     def forward(self, tokens: Tensor, lengths: Tensor) -> Tensor:
         """Token ids (B, T) and lengths (B,), each at least 1 -> (B, W)."""
-        real = torch.arange(tokens.shape[1], device=tokens.device) < lengths.to(tokens.device)[:, None]  # (B, T)
-        embedded = self.text.transformer.embeddings(tokens)
-        return (embedded * real[..., None]).sum(dim=1) / real.sum(dim=1, keepdim=True)
+        return mean_over_time(self.text.transformer.embeddings(tokens), lengths)
 
 
 class Pooler(nn.Module):
@@ -84,12 +82,7 @@ class MAGBert(MSAModel):
     the gate; of the text this is the mean of its embeddings. A sample that lacks audio or vision has a learned vector
     for it; one that lacks the text has a single padding token, which the other modalities shift.
 
-    Args:
-        text: encoder of the text's tokens, fine-tuned, whose transformer has `embeddings`, as BERT has.
-        frame_widths: "audio", "vision" -> width of a frame; only those that the data have.
-        settings: `msa_core.config.model.MAGBertConfig`.
-        projections: modality -> module giving its own feature from its encoding, for its unimodal task.
-        heads: each modality in `projections` -> module giving (B,).
+    Arguments are those of `msa_core.hosts.mult.MulT`, the settings `msa_core.config.model.MAGBertConfig`.
 
     Raises:
         ValueError: no text, text that is frozen or of an encoder without embeddings, or nothing but text.

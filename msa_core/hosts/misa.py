@@ -13,13 +13,13 @@ from torch.nn.functional import mse_loss
 from torch.nn.utils.rnn import pack_padded_sequence
 
 from msa_core.data.features import Batch
-from msa_core.encoders import FrozenText, TextEncoder
+from msa_core.encoders import FrozenText, TextEncoder, mean_over_time
 from msa_core.model import MSAModel
 from msa_core.parts.distances import cmd_distance, unit_rows
 
 
 class MeanState(nn.Module):
-    """The mean of the text encoder's states over a text's tokens (section 3.2, utterance-level representations)."""
+    """The mean of the text encoder's states over a text's tokens (section 3, utterance-level representations)."""
 
     def __init__(self, text: TextEncoder | FrozenText) -> None:
         super().__init__()
@@ -28,14 +28,13 @@ class MeanState(nn.Module):
 
     def forward(self, tokens: Tensor, lengths: Tensor) -> Tensor:
         """Tokens (B, T) or states (B, T, width), and lengths (B,), each at least 1 -> (B, width)."""
-        real = torch.arange(tokens.shape[1], device=tokens.device) < lengths.to(tokens.device)[:, None]  # (B, T)
-        return (self.text.states(tokens, lengths) * real[..., None]).sum(dim=1) / real.sum(dim=1, keepdim=True)
+        return mean_over_time(self.text.states(tokens, lengths), lengths)
 
 
 class StackedLSTM(nn.Module):
     """Two bidirectional LSTMs, each direction as wide as a frame, with a layer normalisation between them.
 
-    Gives the last hidden states of both directions of both (section 3.2, utterance-level representations).
+    Gives the last hidden states of both directions of both (section 3, utterance-level representations).
     """
 
     def __init__(self, frame_width: int) -> None:
@@ -66,7 +65,7 @@ class Utterance(nn.Module):
 
 
 class SharedAndPrivate(nn.Module):
-    """A transformer layer over the shared and the private parts, then a linear layer (section 3.3, modality fusion)."""
+    """A transformer layer over the shared and the private parts, then a linear layer (section 3, modality fusion)."""
 
     def __init__(self, modalities: list[str], settings: Any) -> None:
         super().__init__()
@@ -90,19 +89,12 @@ class SharedAndPrivate(nn.Module):
 class MISA(MSAModel):
     """The alignment acts on the modalities' vectors u, which unimodal tasks read too; the head is one linear layer.
 
-    Its own losses (section 3.4) are over the samples that have the modalities: the similarity of the shared parts, by
-    the central moment discrepancy; the difference of shared from private ones and of private ones from each other;
-    and the reconstruction of u from the sum of both parts. A sample that lacks a modality has a learned vector for u.
+    Its own losses (section 3, learning) are over the samples that have the modalities: the similarity of the shared
+    parts, by the central moment discrepancy; the difference of shared from private parts and of private ones from each
+    other; and the reconstruction of u from the sum of both parts. A learned vector stands in for u where a sample lacks
+    the modality.
 
-    Args:
-        text: encoder of the text's tokens, or None for data without text.
-        frame_widths: "audio", "vision" -> width of a frame; only those that the data have.
-        settings: `msa_core.config.model.MISAConfig`.
-        projections: modality -> module giving its own feature from its encoding, for its unimodal task.
-        heads: each modality in `projections` -> module giving (B,).
-
-    Raises:
-        ValueError: fewer than two modalities.
+    Arguments and errors are those of `msa_core.hosts.mult.MulT`, the settings `msa_core.config.model.MISAConfig`.
     """
 
     def __init__(
@@ -156,7 +148,7 @@ class MISA(MSAModel):
 
 
 def discrepancy(x: Tensor, z: Tensor) -> Tensor:
-    """Central moment discrepancy of sigmoid(X) and sigmoid(Z), up to the fifth moment (section 3.4, similarity loss).
+    """Central moment discrepancy of sigmoid(X) and sigmoid(Z), up to the fifth moment (section 3, similarity loss).
 
     The sum over moments of Euclidean norms. `cmd_distance` squashes by ``(1 + tanh x) / 2 = sigmoid(2 x)``, and has
     the root mean square over the D coordinates in the place of the norm.
@@ -171,7 +163,7 @@ def discrepancy(x: Tensor, z: Tensor) -> Tensor:
 
 
 def difference(x: Tensor, z: Tensor) -> Tensor:
-    """Mean of the squares of X'Z, samples centred over the batch, then of unit norm (section 3.4, difference loss).
+    """Mean of the squares of X'Z, samples centred over the batch, then of unit norm (section 3, difference loss).
 
     The paper has the sum; the mean is the release's, for which the weight is published. The release keeps the norms
     out of the gradient.

@@ -66,15 +66,7 @@ class MMIM(MSAModel):
     has too few samples for a determinant: its upper bound, by Hadamard's inequality. The release leaves the
     log-variance out of ``log q``, where a large variance would then fit everything.
 
-    Args:
-        text: encoder of the text's tokens, or None for data without text.
-        frame_widths: "audio", "vision" -> width of a frame; only those that the data have.
-        settings: `msa_core.config.model.MMIMConfig`.
-        projections: modality -> module giving its own feature from its encoding, for its unimodal task.
-        heads: each modality in `projections` -> module giving (B,).
-
-    Raises:
-        ValueError: fewer than two modalities.
+    Arguments and errors are those of `msa_core.hosts.mult.MulT`, the settings `msa_core.config.model.MMIMConfig`.
     """
 
     def __init__(

@@ -47,7 +47,7 @@ class TensorFusion(nn.Module):
 
 class GatedFusion(nn.Module):
     """``F_m = sum over s of sigmoid(V_s [F_t; F_a; F_v]) tanh(W_s F_s)`` (gated multimodal unit; Arevalo et al. 2017,
-    arXiv 1702.01992, section 3.1): a gate for each modality and coordinate, from all modalities.
+    arXiv 1702.01992, section 3): a gate for each modality and coordinate, from all modalities.
 
     Args:
         widths: modality -> width of its encoding.
@@ -105,7 +105,7 @@ class AttentionFusion(nn.Module):
 
 
 class GraphFusion(nn.Module):
-    """Dynamic fusion graph (Zadeh et al. 2018, ACL, CMU-MOSEI, section 4.1), on one vector a modality.
+    """Dynamic fusion graph (Zadeh et al. 2018, ACL, CMU-MOSEI, section 4), on one vector a modality.
 
     A vertex for each set of modalities: ``relu(W_s F_s)`` for one, and for more ``relu(W [its proper subsets])``.
     F_m is such a vertex of all of them. Each edge has an efficacy in (0, 1) that its vertex is multiplied by, the
