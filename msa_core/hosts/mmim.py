@@ -79,7 +79,8 @@ class MMIM(MSAModel):
     ) -> None:
         encoders: dict[str, Any] = {} if text is None else {"text": text}
         frames = settings.frames
-        encoders |= {name: FrameEncoder(own, frames.hidden, frames.width, 0.0) for name, own in frame_widths.items()}
+        for modality, own in frame_widths.items():
+            encoders[modality] = FrameEncoder(own, frames.hidden, frames.width, frames.dropout)
         if len(encoders) < 2:
             raise ValueError(f"MMIM: got data with {sorted(encoders)} alone, expected at least two modalities")
         widths = {modality: encoder.width for modality, encoder in encoders.items()}

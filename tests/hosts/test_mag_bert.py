@@ -125,6 +125,13 @@ def test_it_is_a_host_of_alignment_and_label_generation(train):
     assert set(parts.model.parameter_groups()) == set(MODALITIES)
 
 
+def test_every_setting_reaches_the_model(train):
+    own = {"shift": 0.2, "head_dropout": 0.3, "dropout": 0.4, "frames.dropout": 0.5}
+    model = model_of(train, **{f"model.{name}": value for name, value in own.items()})
+    assert (model.gate.shift, model.heads["multimodal"][0].p, model.gate.dropout.p) == (0.2, 0.3, 0.4)
+    assert model.encoders["vision"].dropout.p == 0.5 and model.encoders["vision"].lstm.hidden_size == 4
+
+
 def test_alone_it_has_one_task(train):
     assert model_of(train, "mag_bert_multimodal_only").tasks == ("multimodal",)
 

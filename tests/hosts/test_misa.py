@@ -170,6 +170,15 @@ def test_it_is_a_host_of_alignment_and_label_generation(train):
     assert set(parts.model.parameter_groups()) == {"text"}
 
 
+def test_every_setting_reaches_the_model(train):
+    own = {"similarity": 0.2, "difference": 0.3, "reconstruction": 0.4, "dropout": 0.5, "attention_dropout": 0.6}
+    model = model_of(train, **{f"model.{name}": value for name, value in (own | {"heads": 4}).items()})
+    layer = model.fusion.transformer
+    assert model.weights == {"similarity": 0.2, "difference": 0.3, "reconstruction": 0.4}
+    assert (model.fusion.dropout.p, layer.dropout.p, layer.self_attn.num_heads) == (0.5, 0.6, 4)
+    assert layer.linear1.out_features == 16
+
+
 def test_alone_it_has_one_task_and_its_own_losses(train):
     model = model_of(train, "misa_multimodal_only")
     assert model.tasks == ("multimodal",)

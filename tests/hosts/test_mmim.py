@@ -147,6 +147,13 @@ def test_it_is_a_host_of_alignment_and_label_generation(train):
     assert set(parts.model.parameter_groups()) == set(MODALITIES)
 
 
+def test_every_setting_reaches_the_model(train):
+    own = {"bound": 0.2, "contrast": 0.3, "dropout": 0.4, "frames.dropout": 0.5}
+    model = model_of(train, **{f"model.{name}": value for name, value in own.items()})
+    assert (model.bound, model.contrast, model.fusion.dropout.p) == (0.2, 0.3, 0.4)
+    assert model.encoders["vision"].dropout.p == 0.5 and model.encoders["vision"].lstm.hidden_size == 4
+
+
 def test_alone_it_has_one_task_and_its_own_losses(train):
     model = model_of(train, "mmim_multimodal_only")
     assert model.tasks == ("multimodal",)
