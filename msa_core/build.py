@@ -20,12 +20,15 @@ from msa_core.data.resplit import resplit
 from msa_core.encoders import FrameEncoder, FrozenText, TextEncoder, load_text_encoder, load_tokenizer, most_tokens
 from msa_core.frozen import freeze_text
 from msa_core.fusion import Concatenation
+from msa_core.hosts.mag_bert import MAGBert
+from msa_core.hosts.misa import MISA
+from msa_core.hosts.mmim import MMIM
 from msa_core.hosts.mult import MulT
 from msa_core.interfaces import Distance, LabelSource, Model, Parts
 from msa_core.labels import FixedLabels, UnimodalLabelGenerator
 from msa_core.model import Head, MSAModel, Projection
 from msa_core.objective import MultiTaskLoss
-from msa_core.parts import controls, distances
+from msa_core.parts import controls, distances, fusions
 from msa_core.parts.damped import DampedLabels
 from msa_core.parts.low_rank import LowRankFusion
 from msa_core.parts.neighbours import NearestNeighbourLabels
@@ -34,8 +37,9 @@ from msa_core.precision import default_dtype, dtype_of
 
 
 def dataset(config: RunConfig, statistics: Mapping[str, Tensor] | None = None) -> dict[str, FeatureSet]:
-    """The three splits: text in the tokens of the run's encoder, or in its states if that is frozen; dealt anew
-    where `dataset.resplit` says so, some samples without a modality where `dataset.missing` does.
+    """The three splits: text in the tokens of the run's encoder, or in its states if that is frozen; some modalities
+    alone where `dataset.modalities` says so, dealt anew where `dataset.resplit` does, some samples without a modality
+    where `dataset.missing` does.
 
     Args:
         config: the run's settings.
@@ -72,6 +76,8 @@ def dataset(config: RunConfig, statistics: Mapping[str, Tensor] | None = None) -
     _refuse_long_text(data, config, most_tokens(config.text.encoder, tokenizer))
     if config.text.frozen:
         data = freeze_text(data, config.text.encoder, cache, config.model.reads_every_token)
+    if settings.modalities is not None:
+        data = {split: features.only(settings.modalities) for split, features in data.items()}
     if settings.resplit:
         data = resplit(data, config.seed, statistics)
     for split, shares in settings.missing.items():
@@ -125,16 +131,38 @@ def _model(config: RunConfig, train: FeatureSet) -> Model:
             heads = {task: Head(part.width) for task, part in {"multimodal": joined, **own}.items()}
             return MSAModel(encoders, joined, own, heads)
         case models.MulTConfig() as settings:
-            text = text_encoder(config, train) if "text" in train.modalities else None
-            frame_widths = {
-                modality: train.sequences[modality].values.shape[1]
-                for modality in train.modalities
-                if modality != "text"
-            }
-            widths = dict.fromkeys(train.modalities, settings.width * (len(train.modalities) - 1))
-            own = projections(config, widths, settings.unimodal)
-            heads = {modality: Head(part.width) for modality, part in own.items()}
-            return MulT(text, frame_widths, settings, own, heads)
+            return host(MulT, config, train, settings.width * (len(train.modalities) - 1))
+        case models.MISAConfig() as settings:
+            return host(MISA, config, train, settings.width)
+        case models.MMIMConfig() as settings:
+            return host(MMIM, config, train, settings.frames.width, text_as_encoded=True)
+        case models.MAGBertConfig() as settings:
+            return host(MAGBert, config, train, settings.frames.width, text_as_encoded=True)
+
+
+def host(model_class: Any, config: RunConfig, train: FeatureSet, width: int, text_as_encoded: bool = False) -> Model:
+    """A model of `msa_core.hosts`, with the unimodal tasks of the run.
+
+    Args:
+        model_class: which.
+        config: the run's settings.
+        train: the split that is trained on.
+        width: of each modality's encoding.
+        text_as_encoded: that of the text is as wide as its encoder's.
+    """
+    settings: Any = config.model
+    text = text_encoder(config, train) if "text" in train.modalities else None
+    widths = dict.fromkeys(train.modalities, width)
+    if text is not None and text_as_encoded:
+        widths["text"] = text.width
+    own = projections(config, widths, settings.unimodal)
+    heads = {modality: Head(part.width) for modality, part in own.items()}
+    return model_class(text, frame_widths(train), settings, own, heads)
+
+
+def frame_widths(train: FeatureSet) -> dict[str, int]:
+    """Width of a frame of "audio" and "vision", as far as the data have them."""
+    return {name: train.sequences[name].values.shape[1] for name in train.modalities if name != "text"}
 
 
 def encoder(
@@ -144,8 +172,7 @@ def encoder(
     if modality == "text":
         return text_encoder(config, train, settings.frozen_extractors)
     own = getattr(settings, modality)
-    frame_width = train.sequences[modality].values.shape[1]
-    return FrameEncoder(frame_width, own.hidden, own.width, own.dropout, settings.frozen_extractors)
+    return FrameEncoder(frame_widths(train)[modality], own.hidden, own.width, own.dropout, settings.frozen_extractors)
 
 
 def text_encoder(config: RunConfig, train: FeatureSet, frozen: bool = False) -> TextEncoder | FrozenText:
@@ -185,6 +212,14 @@ def fusion(settings: models.FusionConfig, widths: Mapping[str, int]) -> Any:
             return Concatenation(widths, settings.width, settings.dropout)
         case models.LowRankConfig():
             return LowRankFusion(widths, settings.width, settings.rank, settings.dropout)
+        case models.TensorConfig():
+            return fusions.TensorFusion(widths, settings.width, settings.reduced, settings.dropout)
+        case models.GatedConfig():
+            return fusions.GatedFusion(widths, settings.width, settings.dropout)
+        case models.AttentionConfig():
+            return fusions.AttentionFusion(widths, settings.width, settings.heads, settings.dropout)
+        case models.GraphConfig():
+            return fusions.GraphFusion(widths, settings.width, settings.dropout)
 
 
 def alignment(config: RunConfig, widths: Mapping[str, int]) -> AlignmentLoss | None:
@@ -208,7 +243,9 @@ def alignment(config: RunConfig, widths: Mapping[str, int]) -> AlignmentLoss | N
     weights = {pair: settings.scale * weight for pair, weight in settings.pairs.items()}
     # Unequal widths take a learned map: without training there is no distance to measure.
     pairs = {(a, b): weight for (a, b), weight in weights.items() if weight or widths[a] == widths[b]}
-    return AlignmentLoss(pairs, distance(settings.distance), widths, settings.width)
+    trained = {widths[modality] for pair, weight in pairs.items() if weight for modality in pair}
+    common_width = settings.width if len(trained) > 1 else None  # a map that is not needed would meet the loss alone
+    return AlignmentLoss(pairs, distance(settings.distance), widths, common_width)
 
 
 def distance(settings: chosen.DistanceConfig) -> Distance:

@@ -146,6 +146,12 @@ class FrameEncoder(nn.Module):
         return pad_packed_sequence(self.lstm(packed)[0], batch_first=True, total_length=frames.shape[1])[0]
 
 
+def mean_over_time(states: Tensor, lengths: Tensor) -> Tensor:
+    """Mean over each sequence's real steps: states (B, T, D) and lengths (B,), each at least 1 -> (B, D)."""
+    real = torch.arange(states.shape[1], device=states.device) < lengths.to(states.device)[:, None]  # (B, T)
+    return (states * real[..., None]).sum(dim=1) / real.sum(dim=1, keepdim=True)
+
+
 def load_text_encoder(name: str, vocabulary: Tensor | None = None, frozen: bool = False) -> TextEncoder:
     """A text encoder by name.
 

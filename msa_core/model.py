@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from msa_core.data.features import Batch
-from msa_core.interfaces import Model, MSAOutput
+from msa_core.interfaces import Model, MSAOutput, Nothing
 
 __all__ = ["Head", "MSAModel", "MSAOutput", "Projection"]
 
@@ -82,10 +82,20 @@ class MSAModel(Model):
     def forward(self, batch: Batch) -> MSAOutput:
         """Predict B samples."""
         encodings = {modality: self._encoding(modality, batch) for modality in self.encoders}
-        features = {"multimodal": self.fusion(encodings)}
+        fused, losses = self.fuse(encodings, batch)
+        features = {"multimodal": fused}
         features |= {modality: project(encodings[modality]) for modality, project in self.projections.items()}
         predictions = {task: head(features[task]) for task, head in self.heads.items()}
-        return MSAOutput(predictions, features, encodings, present=batch.present)
+        return MSAOutput(predictions, features, encodings, losses, batch.present)
+
+    def fuse(self, encodings: Mapping[str, Tensor], batch: Batch) -> tuple[Tensor, Mapping[str, Tensor]]:  # noqa: ARG002
+        """The multimodal feature, (B, width), and the model's own loss terms: none here, for other models to override.
+
+        Args:
+            encodings: modality -> (B, D).
+            batch: that they are of.
+        """
+        return self.fusion(encodings), Nothing
 
     def _encoding(self, modality: str, batch: Batch) -> Tensor:
         """(B, D): the encoder's, and the learned vector where a sample lacks the modality."""

@@ -123,6 +123,12 @@ def test_mmsas_widths_align_audio_through_a_learned_map(train):
     }
 
 
+def test_equal_widths_are_aligned_as_they_are(train):
+    parts = build.parts(settings("mult", **{"model": {"width": 6, "heads": 2, "layers": 1}}), train)
+    assert parts.model.encoding_widths["audio"] == parts.model.encoding_widths["vision"] == 12
+    assert not parts.objective.alignment.projections
+
+
 def test_the_scale_multiplies_every_weight_and_unequal_widths_are_not_measured(train):
     pairs = {"audio-vision": 2.0, "text-audio": 3.0}
     weights = {
@@ -145,6 +151,44 @@ def test_samples_lose_the_modalities_that_the_settings_say():
     again, other = build.dataset(config), build.dataset(config.model_copy(update={"seed": 7}))
     assert torch.equal(again["train"].present["audio"], data["train"].present["audio"])
     assert not torch.equal(other["train"].present["audio"], data["train"].present["audio"])
+
+
+@pytest.mark.parametrize("modality", ["text", "audio", "vision"])
+def test_a_model_of_one_modality_has_no_part_of_another(modality):
+    config = settings(f"{modality}_only")
+    data = build.dataset(config)
+    parts = build.parts(config, data["train"])
+    assert tuple(parts.model.encoders) == data["test"].modalities == (modality,)
+    assert parts.model.tasks == ("multimodal",) and parts.objective.alignment is None
+    whole = build.dataset(settings())["train"]
+    assert torch.equal(data["train"].sequences[modality].values, whole.sequences[modality].values)
+    assert list(data["train"].batch(torch.arange(3)).sequences) == [modality]
+
+
+def test_a_modality_that_the_data_lack_is_named():
+    chosen = {"dataset.modalities": ["text", "audio"]}
+    two = settings("multimodal_only", **chosen, **{"objective.alignment.pairs": {}})
+    assert build.dataset(two)["train"].modalities == ("text", "audio")
+    with pytest.raises(ValueError, match=r"only: got modality 'vision' for split 'train', expected one of \('text', "):
+        build.dataset(two)["train"].only(["vision"])
+
+
+@pytest.mark.parametrize(
+    ("chosen", "expected"),
+    [
+        ({"kind": "tensor", "width": 7, "reduced": 3, "dropout": 0.1}, "TensorFusion"),
+        ({"kind": "gated", "width": 7, "dropout": 0.1}, "GatedFusion"),
+        ({"kind": "attention", "width": 6, "heads": 3, "dropout": 0.1}, "AttentionFusion"),
+        ({"kind": "graph", "width": 7, "dropout": 0.1}, "GraphFusion"),
+    ],
+)
+def test_the_settings_of_a_fusion_reach_it(train, chosen, expected):
+    fusion = build.model(settings(**{"model.fusion": chosen}), train).fusion
+    assert (type(fusion).__name__, fusion.width, fusion.dropout.p) == (expected, chosen["width"], 0.1)
+    if expected == "TensorFusion":
+        assert fusion.linear.in_features == 4**3
+    if expected == "AttentionFusion":
+        assert fusion.attention.num_heads == 3
 
 
 def saved_encoder(folder, positions):

@@ -202,7 +202,8 @@ def test_a_width_of_one_is_refused(name):
 @pytest.mark.parametrize(
     ("variant", "name"),
     [("mult", "model.width"), ("mult", "model.heads"), ("mult", "model.layers"), ("mult", "model.kernel"),
-     ("low_rank_fusion", "model.fusion.rank"), ("nearest_labels", "objective.labels.neighbours")],
+     ("low_rank_fusion", "model.fusion.rank"), ("tensor_fusion", "model.fusion.reduced"),
+     ("attention_fusion", "model.fusion.heads"), ("nearest_labels", "objective.labels.neighbours")],
 )  # fmt: skip
 def test_sizes_of_other_parts_are_bounded_too(variant, name):
     refused(rf"{re.escape(name)}: got 1000000000, expected less than", "planted", variant, overrides={name: 10**9})
@@ -298,6 +299,9 @@ def test_the_name_of_an_override_is_dotted_text(name):
         ({"objective.labels.first_epoch": 1}, r"labels\.first_epoch: got 1, expected greater than or equal to 2"),
         ({"training.accumulated": "total"}, r"accumulated: got 'total', expected 'mean' or 'sum'"),
         ({"model": {"kind": "mult", "heads": 7}}, r"model: got width 50 with 7 heads"),
+        ({"model.fusion": {"kind": "attention", "heads": 7}}, r"model\.fusion: got width 128 with 7 heads"),
+        ({"dataset.modalities": []}, r"dataset\.modalities: got \[\], List should have at least 1"),
+        ({"dataset.modalities": ["txt"]}, r"dataset\.modalities\.0: got 'txt', .* did you mean 'text'"),
     ],
 )  # fmt: skip
 def test_wrong_overrides_are_refused_with_what_to_do(overrides, message):

@@ -7,7 +7,14 @@ import sys
 import pytest
 import torch
 
-from msa_core.encoders import FrameEncoder, FrozenText, TrainedRows, load_text_encoder, load_tokenizer
+from msa_core.encoders import (
+    FrameEncoder,
+    FrozenText,
+    TrainedRows,
+    load_text_encoder,
+    load_tokenizer,
+    mean_over_time,
+)
 from msa_core.vocabulary import VOCABULARY
 
 
@@ -22,6 +29,12 @@ def test_frame_encoder_reads_each_sample_to_its_own_last_frame():
         torch.testing.assert_close(encoded[i], encoder.linear(last[0, 0]))
     frames[0, 2:] = 1e6  # whatever lies behind the end
     torch.testing.assert_close(encoder(frames, lengths), encoded)
+
+
+def test_the_mean_over_time_is_that_of_each_samples_own_steps():
+    states, lengths = torch.randn(3, 6, 2), torch.tensor([2, 6, 1])
+    expected = torch.stack([states[i, :length].mean(dim=0) for i, length in enumerate(lengths)])
+    torch.testing.assert_close(mean_over_time(states, lengths), expected)
 
 
 def test_text_encoder_gives_the_first_tokens_state_whatever_the_padding():

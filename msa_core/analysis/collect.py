@@ -105,7 +105,12 @@ def of_files(grid: list[GridRun], folder: Path) -> Records:
     runs = pd.DataFrame([vars(run) for run in found]).merge(stored, on=KEYS)
     known = pd.read_csv(outdated) if outdated.is_file() else pd.DataFrame(columns=[*KEYS, "difference"])
     known = known.merge(runs[["dataset", "variant"]].drop_duplicates())
-    return Records(_titled(runs), missing, known, lambda name: pd.read_parquet(folder / f"{name}.parquet"))
+
+    def read(name: str) -> pd.DataFrame:
+        file = folder / f"{name}.parquet"  # of an older record, a frame may be missing
+        return pd.read_parquet(file) if file.is_file() else pd.DataFrame()
+
+    return Records(_titled(runs), missing, known, read)
 
 
 def of_runs(grid: list[GridRun], folder: Path) -> Records:

@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from msa_core import MODALITIES, build, records
 from msa_core.analysis import probes, tables
+from msa_core.analysis.baselines import baselines
 from msa_core.analysis.claims_labels import label_gains
 from msa_core.data import FeatureSet
 from msa_core.records import Run
@@ -41,9 +42,14 @@ class FinishedRun:
         return records.read_run(self.folder)
 
     @cached_property
+    def data(self) -> dict[str, FeatureSet]:
+        """Its splits."""
+        return build.dataset(self.run.config)
+
+    @property
     def train(self) -> FeatureSet:
         """Its train split."""
-        return build.dataset(self.run.config)["train"]
+        return self.data["train"]
 
     @cached_property
     def true_labels(self) -> pd.DataFrame | None:
@@ -115,6 +121,12 @@ def _metrics(run: FinishedRun) -> pd.DataFrame:
             for metric, value in metrics.items()
         ]
     )
+
+
+def _baselines(run: FinishedRun) -> pd.DataFrame:
+    """`baselines` of the run's data, of `REFERENCE` alone: they are no less those of its other variants."""
+    config = run.run.config
+    return baselines(run.data, config.dataset.metrics) if config.variant == REFERENCE else pd.DataFrame()
 
 
 def _history(run: FinishedRun) -> pd.DataFrame:
@@ -236,6 +248,7 @@ def _joined(frames: list[pd.DataFrame]) -> pd.DataFrame:
 FRAMES: dict[str, Callable[[FinishedRun], pd.DataFrame]] = {
     "runs": _runs,
     "metrics": _metrics,
+    "baselines": _baselines,
     "history": _history,
     "predictions": _predictions,
     "second_order": _second_order,

@@ -65,6 +65,9 @@ class DatasetConfig(Settings):
     cache_folder: Annotated[Text | None, UNNUMBERED] = Field(
         None, description="for the cache of the feature file; None: beside it"
     )
+    modalities: list[Modality] | None = Field(
+        None, min_length=1, description="the only ones that the model sees; None: all that the data have"
+    )
     resplit: bool = Field(
         False, description="samples are dealt anew to splits of the same sizes, from the run's seed: other test samples"
     )

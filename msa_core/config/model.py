@@ -7,6 +7,21 @@ from pydantic import Field, model_validator
 from msa_core.config.base import MMSA, Number, Settings, Width
 
 
+class Heads(Settings):
+    """Attention whose heads share its width."""
+
+    width: Width
+    heads: int = Field(ge=1, le=256)
+
+    @model_validator(mode="after")
+    def _heads_share_the_width(self) -> "Heads":
+        if self.width % self.heads:
+            raise ValueError(
+                f"got width {self.width} with {self.heads} heads, expected a width that is a multiple of heads"
+            )
+        return self
+
+
 class FrameEncoderConfig(Settings):
     """An LSTM encoder."""
 
@@ -48,7 +63,41 @@ class LowRankConfig(ProjectionConfig):
     rank: int = Field(4, ge=1, le=256, description="number of terms (the LMF paper tunes it; 4 is among its choices)")
 
 
-FusionConfig = Annotated[ConcatenationConfig | LowRankConfig, Field(discriminator="kind")]
+class TensorConfig(ProjectionConfig):
+    """`msa_core.parts.fusions.TensorFusion`; values of thuiar/MMSA 2.2.1, config_regression.json, tfn, for MOSI."""
+
+    kind: Literal["tensor"] = "tensor"
+    width: Width = Field(64, description="width of the multimodal feature (post_fusion_dim)")
+    dropout: Number = Field(0.5, ge=0, lt=1, description="on the outer product (the last of dropouts)")
+    reduced: int = Field(32, ge=1, le=128, description="largest width of a modality in the product (text_out)")
+
+
+class GatedConfig(ProjectionConfig):
+    """`msa_core.parts.fusions.GatedFusion`."""
+
+    kind: Literal["gated"] = "gated"
+    width: Width = Field(128, description="width of the multimodal feature, as in the paper's fusion")
+
+
+class AttentionConfig(ProjectionConfig, Heads):
+    """`msa_core.parts.fusions.AttentionFusion`."""
+
+    kind: Literal["attention"] = "attention"
+    width: Width = Field(128, description="width of the multimodal feature, as in the paper's fusion")
+    heads: int = Field(4, ge=1, le=256, description="attention heads; ours, not chosen on data")
+
+
+class GraphConfig(ProjectionConfig):
+    """`msa_core.parts.fusions.GraphFusion`."""
+
+    kind: Literal["graph"] = "graph"
+    width: Width = Field(128, description="width of the multimodal feature and of each vertex")
+
+
+FusionConfig = Annotated[
+    ConcatenationConfig | LowRankConfig | TensorConfig | GatedConfig | AttentionConfig | GraphConfig,
+    Field(discriminator="kind"),
+]
 
 
 # --- models ---------------------------------------------------------------------------------------------------------
@@ -70,7 +119,7 @@ class SharedEncodersConfig(Settings):
     unimodal: UnimodalConfig = UnimodalConfig()
 
 
-class MulTConfig(Settings):
+class MulTConfig(Heads):
     """`msa_core.hosts.mult.MulT`; the values are those of thuiar/MMSA 2.2.1, config_regression.json, mult, for MOSI."""
 
     kind: Literal["mult"] = "mult"
@@ -87,13 +136,49 @@ class MulTConfig(Settings):
     output_dropout: Number = Field(0.5, ge=0, lt=1, description="in the residual block")
     unimodal: UnimodalConfig = UnimodalConfig()
 
-    @model_validator(mode="after")
-    def _heads_share_the_width(self) -> "MulTConfig":
-        if self.width % self.heads:
-            raise ValueError(
-                f"got width {self.width} with {self.heads} heads, expected a width that is a multiple of heads"
-            )
-        return self
+
+class MISAConfig(Heads):
+    """`msa_core.hosts.misa.MISA`; the values are those of thuiar/MMSA 2.2.1, config_regression.json, misa, for MOSI."""
+
+    kind: Literal["misa"] = "misa"
+    reads_every_token: ClassVar[bool] = True
+    width: Width = Field(128, description="of each modality's vector and parts (hidden_size); a multiple of heads")
+    heads: int = Field(2, ge=1, le=256, description="of the transformer layer (MISA.py)")
+    feed_forward: Width = Field(2048, description="width of the transformer layer's hidden layer (MISA.py)")
+    attention_dropout: Number = Field(0.1, ge=0, lt=1, description="in the transformer layer (MISA.py)")
+    dropout: Number = Field(0.2, ge=0, lt=1, description="on the multimodal feature")
+    similarity: Number = Field(0.3, ge=0, description="weight of the shared parts' discrepancy (sim_weight)")
+    difference: Number = Field(0.1, ge=0, description="weight of the parts' likeness (diff_weight)")
+    reconstruction: Number = Field(1.0, ge=0, description="weight of the decoders' error (recon_weight)")
+    unimodal: UnimodalConfig = UnimodalConfig()
 
 
-ModelConfig = Annotated[SharedEncodersConfig | MulTConfig, Field(discriminator="kind")]
+class MMIMConfig(Settings):
+    """`msa_core.hosts.mmim.MMIM`; the values are those of thuiar/MMSA 2.2.1, config_regression.json, mmim, for MOSI."""
+
+    kind: Literal["mmim"] = "mmim"
+    reads_every_token: ClassVar[bool] = False
+    frames: FrameEncoderConfig = FrameEncoderConfig(hidden=16, width=16)  # d_ah, d_vh, d_aout, d_vout
+    width: Width = Field(128, description="of the multimodal feature (d_prjh)")
+    dropout: Number = Field(0.1, ge=0, lt=1, description="on the encodings before the fusion (dropout_prj)")
+    bound: Number = Field(0.1, ge=0, description="weight of the bounds between modalities (beta)")
+    contrast: Number = Field(0.1, ge=0, description="weight of the contrasts with the multimodal feature (alpha)")
+    unimodal: UnimodalConfig = UnimodalConfig()
+
+
+class MAGBertConfig(Settings):
+    """`msa_core.hosts.mag_bert.MAGBert`; values of thuiar/MMSA 2.2.1, config_regression.json, bert_mag, for MOSI."""
+
+    kind: Literal["mag_bert"] = "mag_bert"
+    reads_every_token: ClassVar[bool] = True
+    frames: FrameEncoderConfig = FrameEncoderConfig()  # the original has none: it reads aligned frames as they are
+    shift: Number = Field(1.0, ge=0, description="largest norm of a token's shift, over the token's (beta_shift)")
+    dropout: Number = Field(0.3, ge=0, lt=1, description="on the shifted tokens (dropout_prob)")
+    head_dropout: Number = Field(0.1, ge=0, lt=1, description="on the multimodal feature (BERT's hidden_dropout_prob)")
+    unimodal: UnimodalConfig = UnimodalConfig()
+
+
+ModelConfig = Annotated[
+    SharedEncodersConfig | MulTConfig | MISAConfig | MMIMConfig | MAGBertConfig,
+    Field(discriminator="kind"),
+]

@@ -96,6 +96,11 @@ class Batch:
     def __len__(self) -> int:
         return len(self.index)
 
+    def having(self, *modalities: str) -> Tensor:
+        """The samples that have all of these modalities, (B,) bool."""
+        masks = [self.present[modality] for modality in modalities if modality in self.present]
+        return torch.stack(masks).all(dim=0) if masks else torch.ones_like(self.labels, dtype=torch.bool)
+
     def to(self, device: torch.device | str) -> "Batch":
         """The same batch on a device; lengths stay on the CPU, where packing wants them."""
         return replace(
@@ -169,6 +174,16 @@ class FeatureSet:
         lengths = lengths.clamp(max=self.max_frames) if self.max_frames and modality != "text" else lengths
         return lengths.masked_fill(self.dropped[modality], 0) if modality in self.dropped else lengths
 
+    def only(self, modalities: Sequence[str]) -> "FeatureSet":
+        """A copy whose samples have these modalities alone, in the data set's order; the stored values are shared.
+
+        Raises:
+            ValueError: a modality that the data set does not have.
+        """
+        for modality in modalities:
+            self._require("only", modality)
+        return replace(self, sequences={name: self.sequences[name] for name in self.modalities if name in modalities})
+
     def dropping(self, modality: str, share: float, seed: int) -> "FeatureSet":
         """A copy in which some samples lack a modality; the stored values are shared, not copied.
 
@@ -180,11 +195,7 @@ class FeatureSet:
         Raises:
             ValueError: a modality that the data set does not have, or a share outside [0, 1].
         """
-        if modality not in self.modalities:
-            raise ValueError(
-                f"FeatureSet.dropping: got modality {modality!r} for split {self.split!r}, "
-                f"expected one of {self.modalities}; name a modality of the data set"
-            )
+        self._require("dropping", modality)
         if not 0 <= share <= 1:
             raise ValueError(
                 f"FeatureSet.dropping: got share {share} of {modality} for split {self.split!r}, "
@@ -195,6 +206,13 @@ class FeatureSet:
         selection = torch.zeros(len(self), dtype=torch.bool)
         selection[order[: round(share * len(self))]] = True
         return replace(self, dropped={**self.dropped, modality: self.dropped.get(modality, selection) | selection})
+
+    def _require(self, caller: str, modality: str) -> None:
+        if modality not in self.modalities:
+            raise ValueError(
+                f"FeatureSet.{caller}: got modality {modality!r} for split {self.split!r}, "
+                f"expected one of {self.modalities}; name a modality of the data set"
+            )
 
     def to(self, dtype: torch.dtype) -> "FeatureSet":
         """The same split with labels, and frames in its batches, of another dtype; stored frames stay as they are."""

@@ -350,6 +350,25 @@ def test_a_batch_costs_nothing_for_each_sample_of_the_split(monkeypatch):
     assert len(calls) == 3  # one for each modality, at the first batch
 
 
+def test_samples_that_have_all_of_some_modalities():
+    features, _ = make_features(size=4)
+    absent = {"audio": torch.tensor([True, False, True, False]), "vision": torch.tensor([True, True, False, False])}
+    batch = replace(features, dropped=absent).batch(torch.tensor([3, 2, 1, 0]))
+    assert batch.having().tolist() == batch.having("text").tolist() == [True, True, True, True]
+    assert batch.having("text", "audio").tolist() == [True, False, True, False]
+    assert batch.having("vision", "audio").tolist() == [True, False, False, False]
+
+
+def test_a_choice_of_modalities_keeps_their_order_and_all_else():
+    features, _ = make_features(size=4)
+    chosen = features.dropping("audio", 0.5, seed=0).only(["vision", "text"])
+    assert chosen.modalities == ("text", "vision") and chosen.present == {}
+    assert chosen.sequences["text"] is features.sequences["text"] and chosen.ids == features.ids
+    assert features.modalities == ("text", "audio", "vision")
+    with pytest.raises(ValueError, match=r"only: got modality 'video' for split 'train', expected one of .*'vision'"):
+        features.only(["text", "video"])
+
+
 @pytest.mark.parametrize("modality", ["multimodal", "video", ""])
 def test_dropping_refuses_an_unknown_modality(modality):
     pattern = rf"FeatureSet.dropping: got modality '{modality}' for split 'train', expected one of .*'text', 'audio'"

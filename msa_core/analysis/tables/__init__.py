@@ -36,6 +36,7 @@ from msa_core.analysis.tables.seeds import (
     over_seeds,
     over_seeds_markdown,
     with_averaged,
+    with_baselines,
     with_missing,
 )
 
@@ -81,5 +82,6 @@ __all__ = [
     "unimodal_labels_table",
     "variance_table",
     "with_averaged",
+    "with_baselines",
     "with_missing",
 ]

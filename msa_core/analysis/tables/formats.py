@@ -40,7 +40,9 @@ def arrow(metric: str) -> str:
 
 
 def mean_and_spread(mean: float, std: float) -> str:
-    """Mean ± standard deviation; the mean alone for one seed."""
+    """Mean ± standard deviation; the mean alone for one seed; a mean that is nan is a dash."""
+    if pd.isna(mean):
+        return "–"
     return f"{mean:.4f}" if pd.isna(std) else f"{mean:.4f} ± {std:.4f}"
 
 

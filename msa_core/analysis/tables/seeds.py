@@ -45,6 +45,20 @@ def with_averaged(frame: pd.DataFrame) -> pd.DataFrame:
     return pd.concat([frame, averaged.assign(title=averaged["title"] + AVERAGED)], ignore_index=True)
 
 
+def with_baselines(metrics: pd.DataFrame, baselines: pd.DataFrame) -> pd.DataFrame:
+    """Metrics, then those of each data set's baselines as if of further variants.
+
+    Args:
+        metrics, baselines: as `collect.Records` gives them; of older records there are no baselines.
+    """
+    if baselines.empty:
+        return metrics
+    rows = baselines.assign(variant=baselines["baseline"], split="test", task="multimodal")
+    places = {dataset: place for place, dataset in enumerate(metrics["dataset"].unique())}
+    joined = pd.concat([metrics, rows[metrics.columns]])
+    return joined.sort_values("dataset", key=lambda names: names.map(places), kind="stable", ignore_index=True)
+
+
 def over_seeds(values: pd.DataFrame, keys: list[str], reference: str = "paper") -> pd.DataFrame:
     """A measured value over seeds, and its difference to a reference variant, paired by seed.
 
