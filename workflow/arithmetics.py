@@ -19,10 +19,12 @@ from pathlib import Path
 
 import pandas as pd
 from accelerate.utils import set_seed
+from numpy.typing import NDArray
 
 from msa_core import build, paths
 from msa_core.config import RunConfig, resolve
-from msa_core.training import TrainingLoop, fit, predict
+from msa_core.data import FeatureSet
+from msa_core.training import Fit, TrainingLoop, fit, predict
 
 FOLDER = paths.ROOT / "results" / "records" / "arithmetic"
 ARITHMETICS = {
@@ -38,14 +40,18 @@ def settings(variant: str, seed: int, precision: str, dataset: str = "planted") 
     return resolve(dataset, variant, seed, overrides={"training.precision": precision})
 
 
-def run_rows(config: RunConfig) -> list[dict]:
-    """Train one run: its test MAE, best epoch and the variance of its errors over test samples."""
-    data = build.dataset(config)
+def trained(config: RunConfig, data: Mapping[str, FeatureSet]) -> tuple[Fit, NDArray]:
+    """Train one run without a folder: how it went, and the absolute error of each test sample."""
     set_seed(config.seed)
     parts = build.parts(config, data["train"])
     set_seed(config.seed)
     fitted = fit(parts, data["train"], data["valid"], config.training, config.dataset.metrics, config.seed)
-    errors = abs(predict(parts.model, data["test"])["multimodal"] - data["test"].labels.numpy())
+    return fitted, abs(predict(parts.model, data["test"])["multimodal"] - data["test"].labels.numpy())
+
+
+def run_rows(config: RunConfig) -> list[dict]:
+    """Train one run: its test MAE, best epoch and the variance of its errors over test samples."""
+    fitted, errors = trained(config, build.dataset(config))
     mae, variance = float(errors.mean()), float(errors.var(ddof=1))
     return [{"test_mae": mae, "error_variance": variance, "samples": len(errors), "best_epoch": fitted.best_epoch}]
 
