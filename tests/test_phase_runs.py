@@ -9,10 +9,13 @@ import sys
 
 import pandas as pd
 import pytest
+import torch
 import yaml
 
 from msa_core import paths, run
 from msa_core.config import Phase, resolve
+from msa_core.encoders import load_text_encoder, load_tokenizer
+from msa_core.vocabulary import planted_tokenizer
 
 sys.path.append(str(paths.ROOT / "workflow"))  # where it finds its neighbours
 PHASE = runpy.run_path(str(paths.ROOT / "workflow" / "phase.py"))
@@ -63,6 +66,27 @@ def test_a_row_is_what_a_run_with_a_folder_gives(tmp_path, monkeypatch):
     assert config.dataset.planted.process["signal_to_noise"] == {"audio": 0.5, "vision": 0.5}
 
 
+def test_the_text_encoder_comes_back_with_its_trained_words(tmp_path, monkeypatch):
+    small = PHASE["PRETRAINING"] | {"dataset.planted.num_train": 8, "dataset.planted.num_valid": 4}
+    trained = []
+
+    def remember(*arguments):
+        trained.append(PHASE["trained"](*arguments))
+        return trained[-1]
+
+    for name, value in {"PRETRAINING": small | {"training.max_epochs": 1}, "trained": remember}.items():
+        monkeypatch.setitem(PHASE["pretrain"].__globals__, name, value)
+    PHASE["pretrain"]("planted_phase", tmp_path)
+    ((model, _),) = trained
+    tokens = load_tokenizer(str(tmp_path))(["the plot was good", "a bad film"], return_tensors="pt", padding=True)
+    arguments = (tokens["input_ids"], tokens["attention_mask"].sum(dim=1))
+    stored = load_text_encoder(str(tmp_path)).eval().double()
+    assert tokens["input_ids"].equal(
+        planted_tokenizer()(["the plot was good", "a bad film"], return_tensors="pt", padding=True)["input_ids"]
+    )
+    torch.testing.assert_close(stored(*arguments), model.encoders["text"].eval()(*arguments), rtol=0, atol=0)
+
+
 @pytest.fixture(scope="module")
 def phase_checkout(small_checkout):
     """Two cells, two draws, a few samples."""
@@ -73,6 +97,9 @@ def phase_checkout(small_checkout):
     settings["dataset"]["planted"] = {"num_train": 24, "num_valid": 8, "num_test": 12}
     preset.write_text(yaml.safe_dump(settings))
     shutil.rmtree(small_checkout / "results" / "records" / "phase", ignore_errors=True)
+    text = small_checkout / "results" / "trials" / "phase-text"
+    load_text_encoder("tiny").transformer.save_pretrained(text)
+    planted_tokenizer().save_pretrained(text)
     return small_checkout
 
 
@@ -102,7 +129,7 @@ def test_runs_of_other_settings_are_not_mixed(phase_checkout):
     folder = phase_checkout / "results" / "records" / "phase"
     preset = phase_checkout / "config" / "datasets" / "planted_phase.yaml"
     before = preset.read_text()
-    preset.write_text(before.replace("max_epochs: 6", "max_epochs: 5"))
+    preset.write_text(before.replace("max_epochs: 7", "max_epochs: 5"))
     rows = (folder / "runs.csv").read_bytes()
     done = train(phase_checkout)
     preset.write_text(before)

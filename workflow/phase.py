@@ -2,10 +2,11 @@
 
 python workflow/phase.py
 
-First the alignment's weight of each cell: `paper` with each weight on the draws of `weight_seeds`, without a test
-split; the lowest mean validation MAE is taken. Then the variants, draw by draw, all cells of a draw before the next, so
-that what an interruption leaves is whole draws. Writes a row a run to results/records/phase/runs.csv, with the settings
-of the preset and the provenance of each start beside it; what is there is not run again.
+First a text encoder, on text alone, of a draw that is not used later: all runs share it and do not train it. Then the
+alignment's weight of each cell: `paper` with each weight on the draws of `weight_seeds`, without a test split; the
+lowest mean validation MAE is taken. Then the variants, draw by draw, all cells of a draw before the next, so that what
+an interruption leaves is whole draws. Writes a row a run to results/records/phase/runs.csv, with the settings of the
+preset and the provenance of each start beside it; what is there is not run again.
 """
 
 import argparse
@@ -16,26 +17,37 @@ import time
 from collections.abc import Collection, Iterable
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
+from hashlib import sha256
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from arithmetics import trained
+import torch
+from arithmetics import absolute_errors, trained
+from torch import nn
 from weights import write
 
-from msa_core import build, paths, provenance, run
+from msa_core import SPLITS, build, paths, provenance, run
 from msa_core.analysis.phase import CELL, VARIANTS, chosen_weights, read_runs
 from msa_core.config import Phase, PhaseCell, RunConfig, phase, resolve
+from msa_core.vocabulary import VOCABULARY, planted_tokenizer
 
 PAIR = "audio-vision"
+TEXT = {"encoder": "results/trials/phase-text", "frozen": True}
+PRETRAINING = {  # the label is that of the text, and there is nothing else to read
+    "dataset.planted": {"num_train": 4000, "num_valid": 1000, "num_test": 2, "task_weights": {"audio": 0, "vision": 0}},
+    "dataset.missing": {split: {"audio": 1, "vision": 1} for split in SPLITS},
+    "training.batch_size": 16,
+}
+WEIGHTS = "model.safetensors"  # of the text encoder
 KEYS = [*CELL, "seed", "variant", "weight"]
 Job = tuple[PhaseCell, int, list[tuple[str, float]]]  # cell, draw, and variants with weights that it lacks
 
 
 def settings(dataset: str, cell: PhaseCell, variant: str, weight: float, seed: int, chooses: bool) -> RunConfig:
     """One run's; a weight of 0 is that of a variant without alignment."""
-    overrides: dict[str, Any] = {"dataset.planted": cell.planted}
+    overrides: dict[str, Any] = {"dataset.planted": cell.planted, "text": TEXT}
     if chooses:
         overrides["dataset.planted.num_test"] = 2  # drawn last: the other splits stay as they are
     if weight:
@@ -50,14 +62,28 @@ def measure(dataset: str, chooses: bool, job: Job) -> list[dict[str, Any]]:
     rows = []
     for variant, weight in runs:
         started = time.process_time()
-        fitted, errors = trained(settings(dataset, cell, variant, weight, seed, chooses), data)
+        model, fitted = trained(settings(dataset, cell, variant, weight, seed, chooses), data)
         valid_mae = fitted.history.set_index("epoch")["valid_mae"]
         rows.append(
             {**cell.model_dump(), "seed": seed, "variant": variant, "weight": weight}
             | {"epochs": len(valid_mae), "best_epoch": fitted.best_epoch, "valid_mae": valid_mae[fitted.best_epoch]}
-            | {"test_mae": None if chooses else errors.mean(), "cpu_seconds": time.process_time() - started}
+            | {"test_mae": None if chooses else absolute_errors(model, data["test"]).mean()}
+            | {"cpu_seconds": time.process_time() - started}
         )
     return rows
+
+
+def pretrain(dataset: str, folder: Path) -> None:
+    """Write the text encoder with its tokenizer, as `transformers` reads them."""
+    config = resolve(dataset, "multimodal_only", seed=0, overrides=PRETRAINING)
+    model, fitted = trained(config, build.dataset(config))
+    transformer = model.encoders["text"].transformer
+    with torch.no_grad():
+        embedding = transformer.get_input_embeddings()(torch.arange(len(VOCABULARY)))  # trained rows and the others
+    transformer.set_input_embeddings(nn.Embedding.from_pretrained(embedding))
+    planted_tokenizer().save_pretrained(folder)
+    transformer.save_pretrained(folder)
+    print(f"text encoder: validation MAE {fitted.history['valid_mae'].min():.4f}", flush=True)
 
 
 def known(rows: Iterable[dict[str, Any]]) -> set[tuple]:
@@ -93,7 +119,7 @@ def _lacking(jobs: Iterable[Job], recorded: Collection[tuple]) -> list[Job]:
 
 def note_start(dataset: str, folder: Path) -> None:
     """The preset's settings and this start's provenance beside the rows; stop where the rows are of other settings."""
-    config, file = resolve(dataset), folder / "provenance.json"
+    config, file = resolve(dataset, overrides={"text": TEXT}), folder / "provenance.json"
     if (folder / "config.yaml").is_file() and (differences := run.other_settings(config, folder)):
         sys.exit(f"{folder}: holds runs with other settings (now: {'; '.join(differences)}); remove it to run again")
     folder.mkdir(parents=True, exist_ok=True)
@@ -102,7 +128,8 @@ def note_start(dataset: str, folder: Path) -> None:
     started = provenance.start()
     known_from = {key: provenance.provenance(started, {})[key] for key in ("python", "packages", "platform", "cpus")}
     arithmetic = {"threads": int(os.environ["OMP_NUM_THREADS"]), "arithmetic": provenance.arithmetic()}
-    file.write_text(json.dumps([*starts, started | known_from | arithmetic], indent=1) + "\n")
+    text = {"text_encoder_sha256": sha256((Path(TEXT["encoder"]) / WEIGHTS).read_bytes()).hexdigest()}
+    file.write_text(json.dumps([*starts, started | known_from | arithmetic | text], indent=1) + "\n")
 
 
 def main() -> None:
@@ -110,9 +137,14 @@ def main() -> None:
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--folder", type=Path, default=paths.RECORDS / "phase")
     options = parser.parse_args()
-    os.environ |= {"TQDM_DISABLE": "1", "OMP_NUM_THREADS": "1"}
-    study, file = phase(), options.folder / "runs.csv"
-    note_start(study.dataset, options.folder)
+    os.environ |= {"TQDM_DISABLE": "1", "OMP_NUM_THREADS": "1", "TRANSFORMERS_VERBOSITY": "error"}
+    study, folder = phase(), options.folder.resolve()
+    file = folder / "runs.csv"
+    torch.set_num_threads(1)  # here too
+    os.chdir(paths.ROOT)  # from which the text encoder is found
+    if not Path(TEXT["encoder"], WEIGHTS).is_file():
+        pretrain(study.dataset, Path(TEXT["encoder"]))
+    note_start(study.dataset, folder)
     rows = read_runs(file).to_dict("records")
     with ProcessPoolExecutor(options.processes, get_context("spawn")) as pool:
 

@@ -176,7 +176,7 @@ def test_the_phase_diagram_has_every_combination_of_its_factors(config):
         ("label_noise: [0.5]", "label_noise: [-1]", r"phase\.label_noise\.0: got -1, expected greater than or equal"),
         ("[0, 1]", "[]", r"phase\.signal_to_noise: got \[\], List should have at least 1 item"),
         ("[0, 1]", "[1, 1.0]", r"got signal_to_noise \[1\.0, 1\.0\], expected each value once"),
-        ("signal_to_noise", "signal", r"phase\.signal: got an unknown setting, .* did you mean 'signal_to_noise'"),
+        ("signal_to_noise", "signal_to_noice", r"phase\.signal_to_noice: .* did you mean 'signal_to_noise'"),
         ("weight_seeds: [1]", "weight_seeds: [1, 3]", r"got seeds \[3\] for choosing a weight and for comparing"),
     ],
 )
