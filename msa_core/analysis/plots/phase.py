@@ -46,7 +46,7 @@ def phase_diagram(table: pd.DataFrame) -> Figure:
         axis.grid(visible=False)
         axis.set_xticks(np.arange(len(ratios)), [f"{ratio:g}" for ratio in ratios])
         axis.set_yticks(np.arange(len(parts)), [f"{part:g}" for part in parts])
-        axis.set_title(f"{effect}, label noise {noise:g}")
+        axis.set_title(f"{effect}, label noise {noise:g}", fontsize=10)
     figure.supxlabel("signal-to-noise of audio and vision (ratio of standard deviations)", fontsize=10)
     figure.supylabel("shared part (of a sentiment's variance)", fontsize=10)
     figure.colorbar(image, ax=axes, label="gain in test MAE (label units)", shrink=0.8)
