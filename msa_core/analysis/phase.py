@@ -54,6 +54,7 @@ def gains(runs: pd.DataFrame, study: Phase, smallest: float) -> pd.DataFrame:
         n_draws.
     """
     weights = chosen_weights(runs)
+    weight_of = weights.to_dict()
     tested = runs[runs["test_mae"].notna() & runs["seed"].isin(study.seeds)]
     of_cell = pd.MultiIndex.from_frame(tested[CELL])
     used = tested[(tested["weight"] == 0) | (tested["weight"] == weights.reindex(of_cell).to_numpy())]
@@ -66,7 +67,7 @@ def gains(runs: pd.DataFrame, study: Phase, smallest: float) -> pd.DataFrame:
             differences = draws[reference] - draws[variant]
             gain = run_interval(differences)
             rows.append(
-                {**dict(zip(CELL, cell, strict=True)), "weight": weights[cell], "effect": effect}
+                {**dict(zip(CELL, cell, strict=True)), "weight": weight_of[cell], "effect": effect}
                 | {"mae": draws[variant].mean(), "reference_mae": draws[reference].mean(), **vars(gain)}
                 | {"sd": differences.std(), "verdict": verdict(gain.low, gain.high, smallest), "n_draws": len(draws)}
             )
@@ -95,8 +96,8 @@ def gains_markdown(table: pd.DataFrame) -> str:
             "Best MAE": f"{first['best_mae']:.3f}",
             "MAE": f"{first['mae']:.3f}",
         }
-        for row in rows.itertuples():
-            shown[f"Gain: {row.effect}"] = f"{row.estimate:+.3f} ± {row.high - row.estimate:.3f}: {row.verdict}"
+        for effect, estimate, high, judged in rows[["effect", "estimate", "high", "verdict"]].to_numpy():
+            shown[f"Gain: {effect}"] = f"{estimate:+.3f} ± {high - estimate:.3f}: {judged}"
         cells.append(shown)
     return markdown(pd.DataFrame(cells)) if cells else "No cell is whole yet.\n"
 
