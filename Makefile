@@ -6,7 +6,7 @@ CORES ?= 2
 GRID ?= small
 VARIANT ?= paper
 
-.PHONY: study report verify weights test test-fast lab check lock clean
+.PHONY: study report verify weights phase test test-fast lab check lock clean
 .DEFAULT_GOAL := study
 
 $(READY): requirements-torch.lock requirements.lock pyproject.toml
@@ -28,6 +28,9 @@ verify: $(READY) ## train one seed of each variant of the grid again: does this 
 
 weights: $(READY) ## choose the alignment's weight of DATASET (and VARIANT) on validation data; prints what to write
 	$(BIN)/python workflow/weights.py --dataset $(DATASET) --variant $(VARIANT) --processes $(CORES)
+
+phase: $(READY) ## train the runs of the phase diagram that are not recorded; 12_phase_diagram shows it
+	$(BIN)/python workflow/phase.py --processes $(CORES)
 
 test: $(READY) ## every test, the doctests and the notebooks included
 	$(BIN)/pytest

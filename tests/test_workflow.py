@@ -29,11 +29,14 @@ RULES = (
     "label_trajectories_planted",
     "shared_and_private_planted",
     "efficiency",
+    "phase_diagram",
     "same_numbers",
     "report",
 )
 ANALYSES = dict.fromkeys(RULES, 1)
-OF_A_GRID = {rule: 1 for rule in RULES if rule not in ("efficiency", "same_numbers")}  # they read no runs
+OF_A_GRID = {
+    rule: 1 for rule in RULES if rule not in ("efficiency", "phase_diagram", "same_numbers")
+}  # they read no runs
 
 
 FINISHED = ("--config", "finished_only=true")

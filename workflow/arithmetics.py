@@ -19,10 +19,13 @@ from pathlib import Path
 
 import pandas as pd
 from accelerate.utils import set_seed
+from numpy.typing import NDArray
 
 from msa_core import build, paths
 from msa_core.config import RunConfig, resolve
-from msa_core.training import TrainingLoop, fit, predict
+from msa_core.data import FeatureSet
+from msa_core.interfaces import Model
+from msa_core.training import Fit, TrainingLoop, fit, predict
 
 FOLDER = paths.ROOT / "results" / "records" / "arithmetic"
 ARITHMETICS = {
@@ -38,14 +41,25 @@ def settings(variant: str, seed: int, precision: str, dataset: str = "planted") 
     return resolve(dataset, variant, seed, overrides={"training.precision": precision})
 
 
-def run_rows(config: RunConfig) -> list[dict]:
-    """Train one run: its test MAE, best epoch and the variance of its errors over test samples."""
-    data = build.dataset(config)
+def trained(config: RunConfig, data: Mapping[str, FeatureSet]) -> tuple[Model, Fit]:
+    """Train one run without a folder."""
     set_seed(config.seed)
     parts = build.parts(config, data["train"])
     set_seed(config.seed)
     fitted = fit(parts, data["train"], data["valid"], config.training, config.dataset.metrics, config.seed)
-    errors = abs(predict(parts.model, data["test"])["multimodal"] - data["test"].labels.numpy())
+    return parts.model, fitted
+
+
+def absolute_errors(model: Model, features: FeatureSet) -> NDArray:
+    """Of the multimodal task, of each sample."""
+    return abs(predict(model, features)["multimodal"] - features.labels.numpy())
+
+
+def run_rows(config: RunConfig) -> list[dict]:
+    """Train one run: its test MAE, best epoch and the variance of its errors over test samples."""
+    data = build.dataset(config)
+    model, fitted = trained(config, data)
+    errors = absolute_errors(model, data["test"])
     mae, variance = float(errors.mean()), float(errors.var(ddof=1))
     return [{"test_mae": mae, "error_variance": variance, "samples": len(errors), "best_epoch": fitted.best_epoch}]
 

@@ -9,13 +9,15 @@ from msa_core.config.files import load_preset, load_variants, load_yaml
 from msa_core.config.notebooks import refuse_unknown_parameters
 from msa_core.config.problems import problems
 from msa_core.config.run import RunConfig, resolve
-from msa_core.config.study import GridRun, Primary, families, grid, jobs, primary
+from msa_core.config.study import GridRun, Phase, PhaseCell, Primary, families, grid, jobs, phase, primary
 from msa_core.config.training import GroupsConfig, TrainingConfig
 
 __all__ = [
     "DatasetConfig",
     "GridRun",
     "GroupsConfig",
+    "Phase",
+    "PhaseCell",
     "Primary",
     "RunConfig",
     "Settings",
@@ -26,6 +28,7 @@ __all__ = [
     "load_preset",
     "load_variants",
     "load_yaml",
+    "phase",
     "primary",
     "problems",
     "refuse_unknown_parameters",

@@ -1,13 +1,15 @@
-"""The study's grids of runs, its primary comparisons and its families of exploratory ones."""
+"""The study's grids of runs, its primary comparisons, its phase diagram and its families of exploratory comparisons."""
 
 import re
 from collections.abc import Collection
+from itertools import product
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, ValidationError
+from pydantic import BeforeValidator, Field, ValidationError, model_validator
 
 from msa_core import paths
 from msa_core.config.base import MOST, Count, Name, Number, Seed, Settings, Text, require_known
+from msa_core.config.data import NotNegative, Share
 from msa_core.config.files import load_preset, load_variants, load_yaml
 from msa_core.config.problems import problems
 
@@ -70,11 +72,54 @@ class Primary(Settings):
     comparisons: Annotated[list[PrimaryComparison], Field(min_length=1, max_length=5)]
 
 
+class PhaseCell(Settings):
+    """What the planted data of one cell of the phase diagram are drawn from."""
+
+    signal_to_noise: NotNegative = Field(description="of audio and vision; that of text is the preset's")
+    shared_part: Share = Field(description="of every sentiment's variance")
+    label_noise: NotNegative = Field(description="standard deviation, on the label's scale")
+
+    @property
+    def planted(self) -> dict[str, Any]:
+        """Overrides of `dataset.planted`."""
+        return self.model_dump() | {"signal_to_noise": dict.fromkeys(("audio", "vision"), self.signal_to_noise)}
+
+
+class Phase(Settings):
+    """The phase diagram: four variants in every cell of a grid of planted data, on draws that they share."""
+
+    dataset: Name = Field(description="whose runs each draw their own data")
+    signal_to_noise: Annotated[list[NotNegative], Field(min_length=1)]
+    shared_part: Annotated[list[Share], Field(min_length=1)]
+    label_noise: Annotated[list[NotNegative], Field(min_length=1)]
+    weights: Annotated[list[Number], Field(min_length=1)] = Field(description="of the alignment, tried in each cell")
+    weight_seeds: Seeds = Field(description="draws on which a cell's weight is chosen")
+    seeds: Seeds = Field(description="draws on which the variants are compared")
+
+    @model_validator(mode="after")
+    def _each_once_and_no_draw_for_both(self) -> "Phase":
+        for name in ("signal_to_noise", "shared_part", "label_noise", "weights", "weight_seeds", "seeds"):
+            values = getattr(self, name)
+            if len(set(values)) < len(values):
+                raise ValueError(f"got {name} {values}, expected each value once")
+        if both := sorted(set(self.weight_seeds) & set(self.seeds)):
+            raise ValueError(f"got seeds {both} for choosing a weight and for comparing, expected other ones for each")
+        return self
+
+    @property
+    def cells(self) -> list[PhaseCell]:
+        """Every combination of the three factors."""
+        names = list(PhaseCell.model_fields)
+        values = product(*(map(float, getattr(self, name)) for name in names))
+        return [PhaseCell(**dict(zip(names, each, strict=True))) for each in values]
+
+
 class Study(Settings):
     """`config/study.yaml`."""
 
     grids: dict[Name, list[GridEntry]]
     primary: Primary
+    phase: Phase
     families: dict[Name, list[Name]]
     in_no_family: list[Name]
 
@@ -161,6 +206,15 @@ def primary() -> Primary:
                 "labels of single samples are recorded"
             )
     return found
+
+
+def phase() -> Phase:
+    """The phase diagram of `config/study.yaml`.
+
+    >>> len(phase().cells), phase().cells[0].planted["signal_to_noise"]
+    (18, {'audio': 0.25, 'vision': 0.25})
+    """
+    return load_study().phase
 
 
 def families() -> dict[str, list[str]]:

@@ -5,7 +5,7 @@ import shutil
 import pytest
 
 from msa_core import paths
-from msa_core.config import families, grid, jobs, load_variants, load_yaml, resolve
+from msa_core.config import families, grid, jobs, load_variants, load_yaml, phase, resolve
 
 PRESET = (paths.CONFIG / "datasets" / "planted.yaml").read_text().replace("name: planted", "name: mine")
 
@@ -111,8 +111,13 @@ def test_a_variant_without_changes_may_be_left_empty(config):
 
 ENTRY = "{dataset: planted, variants: [paper], seeds: [1, 2]}"
 COMPARED = "{question: 1, claim: better, metric: mae, variant: paper, reference: no_alignment}"
+PHASE = (
+    "{dataset: planted, signal_to_noise: [0, 1], shared_part: [0.5], label_noise: [0.5], weights: [1], "
+    "weight_seeds: [1], seeds: 2-3}"
+)
 REST = f"""
 primary: {{dataset: planted, smallest: 0.01, comparisons: [{COMPARED}]}}
+phase: {PHASE}
 families: {{}}
 in_no_family: []
 """
@@ -149,6 +154,36 @@ def test_wrong_families_are_refused(config, content):
     config("study.yaml", content)
     with pytest.raises(ValueError, match=r"^config/study\.yaml: "):
         families()
+
+
+def test_the_phase_diagram_has_every_combination_of_its_factors(config):
+    config("study.yaml", f"grids: {{}}{REST}")
+    assert [cell.planted for cell in phase().cells] == [
+        {"signal_to_noise": {"audio": ratio, "vision": ratio}, "shared_part": 0.5, "label_noise": 0.5}
+        for ratio in (0.0, 1.0)
+    ]
+    assert phase().seeds == [2, 3]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        (
+            "shared_part: [0.5]",
+            "shared_part: [1.5]",
+            r"phase\.shared_part\.0: got 1\.5, expected less than or equal to 1",
+        ),
+        ("label_noise: [0.5]", "label_noise: [-1]", r"phase\.label_noise\.0: got -1, expected greater than or equal"),
+        ("[0, 1]", "[]", r"phase\.signal_to_noise: got \[\], List should have at least 1 item"),
+        ("[0, 1]", "[1, 1.0]", r"got signal_to_noise \[1\.0, 1\.0\], expected each value once"),
+        ("signal_to_noise", "signal_to_noice", r"phase\.signal_to_noice: .* did you mean 'signal_to_noise'"),
+        ("weight_seeds: [1]", "weight_seeds: [1, 3]", r"got seeds \[3\] for choosing a weight and for comparing"),
+    ],
+)
+def test_a_wrong_phase_diagram_is_refused(config, old, new, message):
+    config("study.yaml", f"grids: {{}}{REST.replace(PHASE, PHASE.replace(old, new))}")
+    with pytest.raises(ValueError, match=message):
+        phase()
 
 
 def test_seeds_are_a_list_or_a_range(config):

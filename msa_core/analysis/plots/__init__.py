@@ -10,6 +10,7 @@ from msa_core.analysis.plots.labels import (
     label_paths,
     label_trajectories,
 )
+from msa_core.analysis.plots.phase import phase_diagram
 from msa_core.analysis.plots.results import forest, main_comparison
 from msa_core.analysis.plots.style import empty
 from msa_core.analysis.plots.training import cost_of_parts, loss_terms
@@ -30,6 +31,7 @@ __all__ = [
     "loss_terms",
     "mae_by_arithmetic",
     "main_comparison",
+    "phase_diagram",
     "r2_dots",
     "spectra",
     "step_differences",

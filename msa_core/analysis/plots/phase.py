@@ -1,0 +1,57 @@
+"""The figure of the phase diagram."""
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch, Rectangle
+
+from msa_core.analysis.claims_rule import UNDECIDED
+from msa_core.analysis.plots.style import WIDTH, empty
+
+HATCH = "////"
+
+
+def phase_diagram(table: pd.DataFrame) -> Figure:
+    """Gain in test MAE over signal-to-noise and shared part: a column of panels an effect, a row a label noise.
+
+    One scale for all panels, white at 0. Undecided cells are hatched; cells that are not whole stay grey.
+
+    Args:
+        table: as `analysis.phase.gains` gives it.
+    """
+    if table.empty:
+        return empty("No cell of the phase diagram is whole yet.")
+    effects, noises, ratios, parts = (
+        list(dict.fromkeys(table.sort_values(name)[name]) if name != "effect" else dict.fromkeys(table[name]))
+        for name in ("effect", "label_noise", "signal_to_noise", "shared_part")
+    )
+    limit = table["estimate"].abs().max() or 1.0
+    size = (WIDTH, 0.9 + 2.4 * len(noises))
+    figure, axes = plt.subplots(len(noises), len(effects), figsize=size, sharex=True, sharey=True, squeeze=False)
+    for (row, noise), (column, effect) in ((r, c) for r in enumerate(noises) for c in enumerate(effects)):
+        axis = axes[row, column]
+        cells = table[(table["label_noise"] == noise) & (table["effect"] == effect)]
+        values = cells.pivot(index="shared_part", columns="signal_to_noise", values="estimate")
+        values = values.reindex(index=parts, columns=ratios)
+        image = axis.imshow(values, cmap="PuOr_r", vmin=-limit, vmax=limit, origin="lower", aspect="auto")
+        for cell in cells.itertuples():
+            x, y = ratios.index(cell.signal_to_noise), parts.index(cell.shared_part)
+            if cell.verdict == UNDECIDED:
+                hatched = Rectangle((x - 0.5, y - 0.5), 1, 1, fill=False, hatch=HATCH, edgecolor="0.6", linewidth=0)
+                axis.add_patch(hatched)
+            box = {"facecolor": "white", "edgecolor": "none", "alpha": 0.85, "pad": 1.5}
+            axis.text(x, y, f"{cell.estimate:+.3f}", ha="center", va="center", bbox=box)
+        axis.set_facecolor("0.85")
+        axis.grid(visible=False)
+        axis.set_xticks(np.arange(len(ratios)), [f"{ratio:g}" for ratio in ratios])
+        axis.set_yticks(np.arange(len(parts)), [f"{part:g}" for part in parts])
+        axis.set_title(f"{effect}, label noise {noise:g}", fontsize=10)
+    figure.supxlabel("signal-to-noise of audio and vision (ratio of standard deviations)", fontsize=10)
+    figure.supylabel("shared part (of a sentiment's variance)", fontsize=10)
+    figure.colorbar(image, ax=axes, label="gain in test MAE (label units)", shrink=0.8)
+    figure.legend(
+        handles=[Patch(facecolor="white", edgecolor="0.6", hatch=HATCH, label="undecided")],
+        loc="outside upper right",
+    )
+    return figure
