@@ -41,7 +41,7 @@ def chosen_weights(runs: pd.DataFrame) -> pd.Series:
 
 
 def gains(runs: pd.DataFrame, study: Phase, smallest: float) -> pd.DataFrame:
-    """What each part of the method gains in test MAE, in each cell whose draws all have all variants.
+    """What each part of the method gains in test MAE, in each cell with two draws or more that have all variants.
 
     Args:
         runs: `COLUMNS`.
@@ -61,8 +61,8 @@ def gains(runs: pd.DataFrame, study: Phase, smallest: float) -> pd.DataFrame:
     table = used.pivot(index=[*CELL, "seed"], columns="variant", values="test_mae").reindex(columns=VARIANTS).dropna()
     rows = []
     for cell, draws in table.groupby(CELL):
-        if len(draws) < len(study.seeds):
-            continue
+        if len(draws) < 2:
+            continue  # no interval
         for effect, (variant, reference) in EFFECTS.items():
             differences = draws[reference] - draws[variant]
             gain = run_interval(differences)
@@ -95,16 +95,18 @@ def gains_markdown(table: pd.DataFrame) -> str:
             "Weight": f"{first['weight']:g}",
             "Best MAE": f"{first['best_mae']:.3f}",
             "MAE": f"{first['mae']:.3f}",
+            "Draws": f"{first['n_draws']}",
         }
         for effect, estimate, high, judged in rows[["effect", "estimate", "high", "verdict"]].to_numpy():
             shown[f"Gain: {effect}"] = f"{estimate:+.3f} ± {high - estimate:.3f}: {judged}"
         cells.append(shown)
-    return markdown(pd.DataFrame(cells)) if cells else "No cell is whole yet.\n"
+    return markdown(pd.DataFrame(cells)) if cells else "No cell has two draws yet.\n"
 
 
 def finding(table: pd.DataFrame, study: Phase) -> str:
     """In words: how many comparisons have which verdict, how many would be decided by chance, what is missing."""
-    number, cells, whole = len(table), len(study.cells), len(table[CELL].drop_duplicates())
+    number, planned = len(table), len(study.cells) * len(study.seeds)
+    trained = int(table.drop_duplicates(CELL)["n_draws"].sum())
     lines = []
     for effect in EFFECTS:
         verdicts = table.loc[table["effect"] == effect, "verdict"]
@@ -117,9 +119,6 @@ def finding(table: pd.DataFrame, study: Phase) -> str:
             f"\nThe interval of {apart} of {number} comparisons leaves 0 out. If no part had an effect anywhere, "
             f"{0.05 * number:.1f} would by chance, half of them as harms. All of them are exploratory."
         )
-    if whole < cells:
-        lines.append(
-            f"\n{whole} of {cells} cells are whole ({len(study.seeds)} draws of every variant); the others are not "
-            "shown. `make phase` trains what is missing."
-        )
+    if trained < planned:
+        lines.append(f"\n{trained} of the {planned} draws of all cells are shown; `make phase` trains what is missing.")
     return "\n".join(lines) + "\n"

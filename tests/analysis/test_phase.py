@@ -81,23 +81,29 @@ def test_runs_with_a_weight_that_is_not_the_cells_are_left_out():
     )
 
 
-def test_a_cell_that_lacks_a_run_is_not_shown_and_named_as_missing():
-    second = runs(0.8, 1.0).iloc[:-1]
-    table = phase.gains(pd.concat([runs(0.2, 10.0), second]), STUDY, 0.01)
-    assert table["shared_part"].tolist() == [0.2] * 3
-    text = phase.finding(table, STUDY)
+def test_a_draw_that_lacks_a_run_is_left_out_and_one_draw_is_no_cell():
+    lacking = runs(0.8, 1.0).iloc[:-1]  # the last draw has no multimodal_only
+    table = phase.gains(pd.concat([runs(0.2, 10.0), lacking]), STUDY, 0.01)
+    assert table["n_draws"].tolist() == [3] * 3 + [2] * 3
+    test = ttest_rel(MAE["no_alignment"][:2], MAE["paper"][:2])
+    alone = table.query("shared_part == 0.8 and effect == 'alignment'").iloc[0]
+    assert (alone["low"], alone["high"]) == pytest.approx(tuple(test.confidence_interval(0.95)))
+    assert "5 of the 6 draws of all cells are shown" in phase.finding(table, STUDY)
+    one = phase.gains(pd.concat([runs(0.2, 10.0), lacking[lacking["seed"] != 6]]), STUDY, 0.01)
+    assert one["shared_part"].tolist() == [0.2] * 3
+    text = phase.finding(one, STUDY)
     assert "- alignment: gains 1\n- label generation: harms 1\n- both: undecided 1\n" in text
     assert "The interval of 2 of 3 comparisons leaves 0 out." in text
     assert "0.2 would by chance" in text  # 5% of 3, rounded
-    assert "1 of 2 cells are whole (3 draws of every variant)" in text
+    assert "3 of the 6 draws of all cells are shown" in text
 
 
 def test_without_runs_everything_says_so(tmp_path):
     none = phase.read_runs(tmp_path / "runs.csv")
     table = phase.with_ceilings(phase.gains(none, STUDY, 0.01), STUDY)
     assert table.empty
-    assert "0 of 2 cells are whole" in phase.finding(table, STUDY)
-    assert phase.gains_markdown(table) == "No cell is whole yet.\n"
+    assert "0 of the 6 draws of all cells are shown" in phase.finding(table, STUDY)
+    assert phase.gains_markdown(table) == "No cell has two draws yet.\n"
     assert "No cell" in plots.phase_diagram(table).texts[0].get_text()
 
 

@@ -15,13 +15,13 @@ HATCH = "////"
 def phase_diagram(table: pd.DataFrame) -> Figure:
     """Gain in test MAE over signal-to-noise and shared part: a column of panels an effect, a row a label noise.
 
-    One scale for all panels, white at 0. Undecided cells are hatched; cells that are not whole stay grey.
+    One scale for all panels, white at 0. Undecided cells are hatched; cells without two draws stay grey.
 
     Args:
         table: as `analysis.phase.gains` gives it.
     """
     if table.empty:
-        return empty("No cell of the phase diagram is whole yet.")
+        return empty("No cell of the phase diagram has two draws yet.")
     effects, noises, ratios, parts = (
         list(dict.fromkeys(table.sort_values(name)[name]) if name != "effect" else dict.fromkeys(table[name]))
         for name in ("effect", "label_noise", "signal_to_noise", "shared_part")
