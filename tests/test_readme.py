@@ -2,6 +2,7 @@
 
 import re
 
+import pandas as pd
 import pytest
 import torch
 from torch import nn
@@ -13,11 +14,20 @@ from msa_core.config import resolve
 README = (paths.ROOT / "README.md").read_text()
 
 
-@pytest.mark.parametrize("name", ["full.md", "mosi.md", "efficiency.md"])
+@pytest.mark.parametrize("name", ["primary.md", "mosi.md", "efficiency.md"])
 def test_its_tables_are_the_generated_ones(name):
     shown = re.search(rf"<!-- results/tables/{name} -->\n(.*?)<!-- end -->", README, re.DOTALL)
     assert shown is not None
     assert shown[1].strip() == (paths.TABLES / name).read_text().strip()
+
+
+def test_its_primary_claims_are_the_measured_ones():
+    claims = pd.read_csv(paths.TABLES / "primary-claims.csv").query("primary")
+    shown = re.findall(r"\| (gains.*?|no gain that matters|harms|undecided) \| (\S+) \((\S+) to (\S+)\) \| ", README)
+    assert [row[0] for row in shown] == claims["verdict"].tolist()
+    assert [list(row[1:]) for row in shown] == [
+        [f"{value:+.4f}" for value in row] for row in claims[["estimate", "low", "high"]].to_numpy()
+    ]
 
 
 def test_every_file_it_points_to_is_there():
