@@ -73,7 +73,7 @@ def _label_gains(gains: pd.DataFrame | None, dataset: str) -> pd.Series:
 
 
 def _median(gains: pd.Series) -> str:
-    """One run that breaks off widens the mean's interval; it hardly moves the median's, which order statistics give."""
+    """One run that learns nothing widens the mean's interval and hardly the median's, which order statistics give."""
     if gains.empty:
         return ""
     interval = quantile_test(gains, q=0, p=0.5).confidence_interval(0.95)
