@@ -104,7 +104,7 @@ def test_without_runs_everything_says_so(tmp_path):
     assert table.empty
     assert "0 of the 6 draws of all cells are shown" in phase.finding(table, STUDY)
     assert phase.gains_markdown(table) == "No cell has two draws yet.\n"
-    assert "No cell" in plots.phase_diagram(table).texts[0].get_text()
+    assert "No cell" in plots.phase_diagram(table, 0.01).texts[0].get_text()
 
 
 def test_the_table_has_a_row_a_cell_with_its_ceiling():
@@ -118,7 +118,8 @@ def test_the_table_has_a_row_a_cell_with_its_ceiling():
 
 
 def test_the_figure_shows_every_gain_and_hatches_the_undecided():
-    figure = plots.phase_diagram(phase.gains(pd.concat([runs(0.2, 10.0), runs(0.8, 1.0)]), STUDY, 0.01))
+    table = phase.gains(pd.concat([runs(0.2, 10.0), runs(0.8, 1.0)]), STUDY, 0.01)
+    figure = plots.phase_diagram(table, 0.01)
     panels = [axis for axis in figure.axes if axis.get_title()]
     assert [axis.get_title() for axis in panels] == [f"{effect}, label noise 0.5" for effect in phase.EFFECTS]
     assert [[text.get_text() for text in axis.texts] for axis in panels] == [
@@ -131,4 +132,6 @@ def test_the_figure_shows_every_gain_and_hatches_the_undecided():
     limits = {axis.images[0].get_clim() for axis in panels}
     ((low, high),) = limits
     assert low == -high == pytest.approx(-0.099, abs=1e-9)
+    wider = [axis for axis in plots.phase_diagram(table, 0.5).axes if axis.get_title()]
+    assert wider[0].images[0].get_clim() == (-0.5, 0.5), "gains that do not matter are pale"
     assert figure.legends[0].get_texts()[0].get_text() == "undecided"

@@ -12,13 +12,15 @@ from msa_core.analysis.plots.style import WIDTH, empty
 HATCH = "////"
 
 
-def phase_diagram(table: pd.DataFrame) -> Figure:
+def phase_diagram(table: pd.DataFrame, smallest: float) -> Figure:
     """Gain in test MAE over signal-to-noise and shared part: a column of panels an effect, a row a label noise.
 
-    One scale for all panels, white at 0. Undecided cells are hatched; cells without two draws stay grey.
+    One scale for all panels, white at 0, up to `smallest` at least: what does not matter looks pale. Undecided cells
+    are hatched; cells without two draws stay grey.
 
     Args:
         table: as `analysis.phase.gains` gives it.
+        smallest: gain in MAE that matters.
     """
     if table.empty:
         return empty("No cell of the phase diagram has two draws yet.")
@@ -26,7 +28,7 @@ def phase_diagram(table: pd.DataFrame) -> Figure:
         list(dict.fromkeys(table.sort_values(name)[name]) if name != "effect" else dict.fromkeys(table[name]))
         for name in ("effect", "label_noise", "signal_to_noise", "shared_part")
     )
-    limit = table["estimate"].abs().max() or 1.0
+    limit = max(table["estimate"].abs().max(), smallest)
     size = (WIDTH, 0.9 + 2.4 * len(noises))
     figure, axes = plt.subplots(len(noises), len(effects), figsize=size, sharex=True, sharey=True, squeeze=False)
     for (row, noise), (column, effect) in ((r, c) for r in enumerate(noises) for c in enumerate(effects)):
