@@ -147,9 +147,9 @@ class FrameEncoder(nn.Module):
 
 
 def mean_over_time(states: Tensor, lengths: Tensor) -> Tensor:
-    """Mean over each sequence's real steps: states (B, T, D) and lengths (B,), each at least 1 -> (B, D)."""
+    """Mean over each sequence's real steps: states (B, T, D) and lengths (B,) -> (B, D), zeros for length 0."""
     real = torch.arange(states.shape[1], device=states.device) < lengths.to(states.device)[:, None]  # (B, T)
-    return (states * real[..., None]).sum(dim=1) / real.sum(dim=1, keepdim=True)
+    return (states * real[..., None]).sum(dim=1) / real.sum(dim=1, keepdim=True).clamp(min=1)
 
 
 def load_text_encoder(name: str, vocabulary: Tensor | None = None, frozen: bool = False) -> TextEncoder:

@@ -35,6 +35,8 @@ def test_the_mean_over_time_is_that_of_each_samples_own_steps():
     states, lengths = torch.randn(3, 6, 2), torch.tensor([2, 6, 1])
     expected = torch.stack([states[i, :length].mean(dim=0) for i, length in enumerate(lengths)])
     torch.testing.assert_close(mean_over_time(states, lengths), expected)
+    assert mean_over_time(states, torch.tensor([2, 0, 1]))[1].eq(0).all()
+    assert mean_over_time(states[:, :0], torch.zeros(3)).eq(0).all()
 
 
 def test_text_encoder_gives_the_first_tokens_state_whatever_the_padding():

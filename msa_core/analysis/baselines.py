@@ -15,6 +15,7 @@ from torch import Tensor
 from msa_core.analysis.probes import PENALTIES
 from msa_core.data import FeatureSet
 from msa_core.data.features import batches
+from msa_core.encoders import mean_over_time
 from msa_core.metrics import regression_metrics
 
 BATCH_SIZE = 64
@@ -62,13 +63,12 @@ def pooled(features: FeatureSet, vocabulary: Tensor) -> NDArray:
     for batch in batches(features, BATCH_SIZE):
         parts = []
         for modality, x in batch.sequences.items():
-            real = torch.arange(x.shape[1]) < batch.lengths[modality][:, None]  # (B, T)
             if x.is_floating_point():
-                x, number = x.double(), batch.lengths[modality].clamp(min=1)[:, None]
-                mean = (x * real[..., None]).sum(dim=1) / number  # (B, D)
-                squares = ((x - mean[:, None]).square() * real[..., None]).sum(dim=1) / number
-                parts += [mean, squares.sqrt()]
+                x, lengths = x.double(), batch.lengths[modality]
+                mean = mean_over_time(x, lengths)  # (B, D)
+                parts += [mean, mean_over_time((x - mean[:, None]).square(), lengths).sqrt()]
             else:
+                real = torch.arange(x.shape[1]) < batch.lengths[modality][:, None]  # (B, T)
                 parts.append(((x[..., None] == vocabulary) & real[..., None]).sum(dim=1).double())
         for place, row in zip(batch.index.tolist(), torch.cat(parts, dim=1), strict=True):
             rows[place] = row

@@ -15,6 +15,7 @@ from sklearn.preprocessing import StandardScaler
 
 from msa_core.analysis.comparisons import run_interval
 from msa_core.data import FeatureSet, batches
+from msa_core.encoders import mean_over_time
 
 PENALTIES = np.logspace(-2, 6, 17)  # of the ridge regression; of encodings, chosen by leave-one-out in the fitted folds
 FOLDS = KFold(10, shuffle=True, random_state=0)
@@ -118,8 +119,7 @@ def _mean_frames(features: FeatureSet, modality: str) -> NDArray:
     """Each sample's mean frame as batched, (N, D); zeros where it lacks the modality."""
     means = np.zeros((len(features), features.sequences[modality].values.shape[1]))
     for batch in batches(features, 256):
-        sums = batch.sequences[modality].sum(dim=1)
-        means[batch.index] = sums / batch.lengths[modality].clamp(min=1)[:, None]
+        means[batch.index] = mean_over_time(batch.sequences[modality], batch.lengths[modality])
     return means
 
 
