@@ -6,6 +6,7 @@ import subprocess
 import sys
 
 import pandas as pd
+import psutil
 import pytest
 
 from msa_core import build, paths
@@ -62,3 +63,20 @@ def test_runs_are_recorded_and_not_run_again(small_checkout):
         assert text.endswith(f"objective.alignment.pairs: {{'audio-vision': {best}}}\n")
     assert outputs[0].count("'valid_mae'") == 2
     assert outputs[1].count("'valid_mae'") == 0
+
+
+def test_a_worker_ends_when_its_parent_is_killed():
+    """One at work and one that waits; without the watch, both stay."""
+    code = (
+        "import os, sys, time; sys.path.insert(0, 'workflow'); from weights import workers\n"
+        "if __name__ == '__main__':\n"
+        "    pool = workers(2); jobs = [pool.submit(time.sleep, each) for each in (0.5, 600)]\n"
+        "    jobs[0].result(); print('busy', flush=True); time.sleep(600)\n"
+    )
+    process = subprocess.Popen([sys.executable, "-c", code], cwd=paths.ROOT, stdout=subprocess.PIPE, text=True)
+    assert process.stdout.readline() == "busy\n"
+    children = psutil.Process(process.pid).children(recursive=True)
+    assert len(children) >= 2
+    process.kill()
+    process.wait()
+    assert psutil.wait_procs(children, timeout=60)[1] == []

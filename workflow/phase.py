@@ -15,10 +15,8 @@ import os
 import sys
 import time
 from collections.abc import Collection, Iterable
-from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from hashlib import sha256
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +24,7 @@ import pandas as pd
 import torch
 from arithmetics import absolute_errors, trained
 from torch import nn
-from weights import write
+from weights import workers, write
 
 from msa_core import SPLITS, build, paths, provenance, run
 from msa_core.analysis.phase import CELL, VARIANTS, chosen_weights, read_runs
@@ -146,7 +144,7 @@ def main() -> None:
         pretrain(study.dataset, Path(TEXT["encoder"]))
     note_start(study.dataset, folder)
     rows = read_runs(file).to_dict("records")
-    with ProcessPoolExecutor(options.processes, get_context("spawn")) as pool:
+    with workers(options.processes) as pool:
 
         def train(jobs: list[Job], chooses: bool) -> None:
             for number, made in enumerate(pool.map(partial(measure, study.dataset, chooses), jobs), start=1):

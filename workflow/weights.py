@@ -8,11 +8,13 @@ The seeds are others than the study's. Writes a row a run to results/records/wei
 """
 
 import argparse
+import multiprocessing
 import os
 from concurrent.futures import ProcessPoolExecutor
 from math import copysign
 from multiprocessing import get_context
 from pathlib import Path
+from threading import Thread
 
 import numpy as np
 import pandas as pd
@@ -63,6 +65,19 @@ def summary(runs: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame({**columns, "sd_difference": differences.std(), "seeds": len(table)}).loc[order].reset_index()
 
 
+def workers(number: int) -> ProcessPoolExecutor:
+    """Processes that end with this one: a worker whose parent was killed would wait for work for ever."""
+    return ProcessPoolExecutor(number, get_context("spawn"), initializer=_end_with_parent)
+
+
+def _end_with_parent() -> None:
+    def wait() -> None:
+        multiprocessing.parent_process().join()
+        os._exit(1)
+
+    Thread(target=wait, daemon=True).start()
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--dataset", required=True, help="of config/datasets")
@@ -78,7 +93,7 @@ def main() -> None:
     wanted = [(weight, seed) for seed in options.seeds for weight in options.weights if (weight, seed) not in known]
     for weight, seed in wanted:
         settings(options.dataset, options.variant, weight, seed)  # what cannot be run is refused before all runs
-    with ProcessPoolExecutor(options.processes, get_context("spawn")) as pool:
+    with workers(options.processes) as pool:
         for job in [pool.submit(measure, options.dataset, options.variant, *each) for each in wanted]:
             rows.append(job.result())
             print(rows[-1], flush=True)
