@@ -5,8 +5,9 @@ READY := .venv/ready
 CORES ?= 2
 GRID ?= small
 VARIANT ?= paper
+SWEEP ?= phase
 
-.PHONY: study report verify weights phase test test-fast lab check lock clean
+.PHONY: study report verify weights sweep test test-fast lab check lock clean
 .DEFAULT_GOAL := study
 
 $(READY): requirements-torch.lock requirements.lock pyproject.toml
@@ -29,8 +30,8 @@ verify: $(READY) ## train one seed of each variant of the grid again: does this 
 weights: $(READY) ## choose the alignment's weight of DATASET (and VARIANT) on validation data; prints what to write
 	$(BIN)/python workflow/weights.py --dataset $(DATASET) --variant $(VARIANT) --processes $(CORES)
 
-phase: $(READY) ## train the runs of the phase diagram that are not recorded; 12_phase_diagram shows it
-	$(BIN)/python workflow/phase.py --processes $(CORES)
+sweep: $(READY) ## train the runs of SWEEP (of config/study.yaml) that are not recorded; 12_phase_diagram and 14_other_parts show them
+	$(BIN)/python workflow/sweep.py $(SWEEP) --processes $(CORES)
 
 test: $(READY) ## every test, the doctests and the notebooks included
 	$(BIN)/pytest

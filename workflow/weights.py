@@ -26,17 +26,24 @@ from msa_core.disk import put
 KEYS = ["weight", "seed"]
 
 
-def settings(dataset: str, variant: str, weight: float, seed: int) -> RunConfig:
-    """A run of the variant with this weight, of the variant's sign, on each of its pairs.
+def pairs_at(config: RunConfig, weight: float) -> dict[str, float]:
+    """Override of `objective.alignment.pairs`: this weight, of the setting's sign, on each pair that is aligned.
 
     Raises:
-        ValueError: the variant aligns no pair.
+        ValueError: no pair is.
     """
-    alignment = resolve(dataset, variant, seed).objective.alignment
+    alignment = config.objective.alignment
     pairs = {"-".join(pair): copysign(weight, sign) for pair, sign in alignment.pairs.items() if sign}
     if not pairs or not alignment.scale:
-        raise ValueError(f"{dataset} / {variant}: got no aligned pair, expected one whose weight is to be chosen")
-    overrides = {"objective.alignment.pairs": pairs}
+        raise ValueError(
+            f"{config.dataset.name} / {config.variant}: got no aligned pair, expected one whose weight is to be chosen"
+        )
+    return pairs
+
+
+def settings(dataset: str, variant: str, weight: float, seed: int) -> RunConfig:
+    """A run of the variant with this weight. Raises as `pairs_at`."""
+    overrides: dict[str, object] = {"objective.alignment.pairs": pairs_at(resolve(dataset, variant, seed), weight)}
     if resolve(dataset).dataset.features is None:
         overrides["dataset.planted.num_test"] = 2  # drawn last: the other splits stay as they are
     return resolve(dataset, variant, seed, overrides=overrides)

@@ -9,18 +9,19 @@ from msa_core.config.files import load_preset, load_variants, load_yaml
 from msa_core.config.notebooks import refuse_unknown_parameters
 from msa_core.config.problems import problems
 from msa_core.config.run import RunConfig, resolve
-from msa_core.config.study import GridRun, Phase, PhaseCell, Primary, families, grid, jobs, phase, primary
+from msa_core.config.study import GridRun, Primary, families, grid, jobs, primary, sweep, sweeps
+from msa_core.config.sweeps import Sweep, SweepCell
 from msa_core.config.training import GroupsConfig, TrainingConfig
 
 __all__ = [
     "DatasetConfig",
     "GridRun",
     "GroupsConfig",
-    "Phase",
-    "PhaseCell",
     "Primary",
     "RunConfig",
     "Settings",
+    "Sweep",
+    "SweepCell",
     "TrainingConfig",
     "families",
     "grid",
@@ -28,9 +29,10 @@ __all__ = [
     "load_preset",
     "load_variants",
     "load_yaml",
-    "phase",
     "primary",
     "problems",
     "refuse_unknown_parameters",
     "resolve",
+    "sweep",
+    "sweeps",
 ]

@@ -1,5 +1,6 @@
 """What all settings have in common: their types, their refusals, and what makes two runs the same run."""
 
+import re
 import reprlib
 from collections.abc import Iterable
 from difflib import get_close_matches
@@ -57,6 +58,17 @@ MOST = 1_000_000  # of what is counted: samples, frames, epochs
 Count = Annotated[int, Field(ge=1, le=MOST)]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]  # what numpy's legacy generator takes
 Name = Annotated[str, AfterValidator(paths.file_name)]
+
+
+def _read_range(seeds: Any) -> Any:
+    """ "1111-1115" -> five seeds."""
+    if isinstance(seeds, str) and re.fullmatch(r"\d{1,10}-\d{1,10}", seeds):
+        first, last = map(int, seeds.split("-"))
+        return list(range(first, min(last + 1, first + MOST)))
+    return seeds
+
+
+Seeds = Annotated[list[Seed], Field(min_length=1), BeforeValidator(_read_range)]
 
 
 def _is_not_blank(text: str) -> str:

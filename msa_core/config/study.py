@@ -1,17 +1,15 @@
-"""The study's grids of runs, its primary comparisons, its phase diagram and its families of exploratory comparisons."""
+"""The study's grids of runs, its primary comparisons, its sweeps and its families of exploratory comparisons."""
 
-import re
 from collections.abc import Collection
-from itertools import product
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import BeforeValidator, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError
 
 from msa_core import paths
-from msa_core.config.base import MOST, Count, Name, Number, Seed, Settings, Text, require_known
-from msa_core.config.data import NotNegative, Share
+from msa_core.config.base import Count, Name, Number, Seed, Seeds, Settings, Text, require_known
 from msa_core.config.files import load_preset, load_variants, load_yaml
 from msa_core.config.problems import problems
+from msa_core.config.sweeps import Sweep
 
 LABELS_COMPARED = ("paper", "copied_labels")
 
@@ -22,17 +20,6 @@ class GridRun(Settings):
     dataset: Name
     variant: Name
     seed: Seed
-
-
-def _read_range(seeds: Any) -> Any:
-    """ "1111-1115" -> five seeds."""
-    if isinstance(seeds, str) and re.fullmatch(r"\d{1,10}-\d{1,10}", seeds):
-        first, last = map(int, seeds.split("-"))
-        return list(range(first, min(last + 1, first + MOST)))
-    return seeds
-
-
-Seeds = Annotated[list[Seed], Field(min_length=1), BeforeValidator(_read_range)]
 
 
 class GridEntry(Settings):
@@ -72,54 +59,12 @@ class Primary(Settings):
     comparisons: Annotated[list[PrimaryComparison], Field(min_length=1, max_length=5)]
 
 
-class PhaseCell(Settings):
-    """What the planted data of one cell of the phase diagram are drawn from."""
-
-    signal_to_noise: NotNegative = Field(description="of audio and vision; that of text is the preset's")
-    shared_part: Share = Field(description="of every sentiment's variance")
-    label_noise: NotNegative = Field(description="standard deviation, on the label's scale")
-
-    @property
-    def planted(self) -> dict[str, Any]:
-        """Overrides of `dataset.planted`."""
-        return self.model_dump() | {"signal_to_noise": dict.fromkeys(("audio", "vision"), self.signal_to_noise)}
-
-
-class Phase(Settings):
-    """The phase diagram: four variants in every cell of a grid of planted data, on draws that they share."""
-
-    dataset: Name = Field(description="whose runs each draw their own data")
-    signal_to_noise: Annotated[list[NotNegative], Field(min_length=1)]
-    shared_part: Annotated[list[Share], Field(min_length=1)]
-    label_noise: Annotated[list[NotNegative], Field(min_length=1)]
-    weights: Annotated[list[Number], Field(min_length=1)] = Field(description="of the alignment, tried in each cell")
-    weight_seeds: Seeds = Field(description="draws on which a cell's weight is chosen")
-    seeds: Seeds = Field(description="draws on which the variants are compared")
-
-    @model_validator(mode="after")
-    def _each_once_and_no_draw_for_both(self) -> "Phase":
-        for name in ("signal_to_noise", "shared_part", "label_noise", "weights", "weight_seeds", "seeds"):
-            values = getattr(self, name)
-            if len(set(values)) < len(values):
-                raise ValueError(f"got {name} {values}, expected each value once")
-        if both := sorted(set(self.weight_seeds) & set(self.seeds)):
-            raise ValueError(f"got seeds {both} for choosing a weight and for comparing, expected other ones for each")
-        return self
-
-    @property
-    def cells(self) -> list[PhaseCell]:
-        """Every combination of the three factors."""
-        names = list(PhaseCell.model_fields)
-        values = product(*(map(float, getattr(self, name)) for name in names))
-        return [PhaseCell(**dict(zip(names, each, strict=True))) for each in values]
-
-
 class Study(Settings):
     """`config/study.yaml`."""
 
     grids: dict[Name, list[GridEntry]]
     primary: Primary
-    phase: Phase
+    sweeps: dict[Name, Sweep]
     families: dict[Name, list[Name]]
     in_no_family: list[Name]
 
@@ -208,13 +153,26 @@ def primary() -> Primary:
     return found
 
 
-def phase() -> Phase:
-    """The phase diagram of `config/study.yaml`.
+def sweep(name: str) -> Sweep:
+    """A sweep of `config/study.yaml`.
 
-    >>> len(phase().cells), phase().cells[0].planted["signal_to_noise"]
-    (18, {'audio': 0.25, 'vision': 0.25})
+    Raises:
+        ValueError: an unknown sweep or variant.
+
+    >>> len(sweep("phase").cells), sweep("phase").cells[0].levels
+    (18, (0.25, 0.1, 0.0))
     """
-    return load_study().phase
+    found, variants = load_study().sweeps, load_variants()
+    require_known("sweep", name, found, "config/study.yaml")
+    levels = [each for factor in found[name].factors.values() for each in factor.values() if isinstance(each, str)]
+    for variant in [*levels, *(each for pair in found[name].pairs for each in pair)]:
+        require_known(f"variant of {name}", variant, variants, "config/variants.yaml")
+    return found[name]
+
+
+def sweeps() -> list[str]:
+    """The names of the sweeps of `config/study.yaml`."""
+    return list(load_study().sweeps)
 
 
 def families() -> dict[str, list[str]]:

@@ -5,7 +5,7 @@ import shutil
 import pytest
 
 from msa_core import paths
-from msa_core.config import families, grid, jobs, load_variants, load_yaml, phase, resolve
+from msa_core.config import families, grid, jobs, load_variants, load_yaml, resolve, sweep
 
 PRESET = (paths.CONFIG / "datasets" / "planted.yaml").read_text().replace("name: planted", "name: mine")
 
@@ -111,13 +111,14 @@ def test_a_variant_without_changes_may_be_left_empty(config):
 
 ENTRY = "{dataset: planted, variants: [paper], seeds: [1, 2]}"
 COMPARED = "{question: 1, claim: better, metric: mae, variant: paper, reference: no_alignment}"
-PHASE = (
-    "{dataset: planted, signal_to_noise: [0, 1], shared_part: [0.5], label_noise: [0.5], weights: [1], "
-    "weight_seeds: [1], seeds: 2-3}"
+SWEEP = (
+    "{question: 1, title: which, dataset: planted, weights: [1], weight_seeds: [1], seeds: 2-3, "
+    "factors: {noise: {0: {dataset.planted.label_noise: 0}, 1: {dataset.planted.label_noise: 1}}, "
+    "choice: {ours: {}, other: no_clipping}}, comparisons: {paper: [no_alignment, multimodal_only]}}"
 )
 REST = f"""
 primary: {{dataset: planted, smallest: 0.01, comparisons: [{COMPARED}]}}
-phase: {PHASE}
+sweeps: {{mine: {SWEEP}}}
 families: {{}}
 in_no_family: []
 """
@@ -156,34 +157,42 @@ def test_wrong_families_are_refused(config, content):
         families()
 
 
-def test_the_phase_diagram_has_every_combination_of_its_factors(config):
+def test_a_sweep_has_every_combination_of_its_factors(config):
     config("study.yaml", f"grids: {{}}{REST}")
-    assert [cell.planted for cell in phase().cells] == [
-        {"signal_to_noise": {"audio": ratio, "vision": ratio}, "shared_part": 0.5, "label_noise": 0.5}
-        for ratio in (0.0, 1.0)
+    clipping = {"training.max_gradient_norm": None}
+    assert sweep("mine").cells == [
+        ((0.0, "ours"), {"dataset.planted.label_noise": 0}),
+        ((0.0, "other"), {"dataset.planted.label_noise": 0} | clipping),
+        ((1.0, "ours"), {"dataset.planted.label_noise": 1}),
+        ((1.0, "other"), {"dataset.planted.label_noise": 1} | clipping),
     ]
-    assert phase().seeds == [2, 3]
+    assert sweep("mine").pairs == [("paper", "no_alignment"), ("paper", "multimodal_only")]
+    assert sweep("mine").seeds == [2, 3]
 
 
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        (
-            "shared_part: [0.5]",
-            "shared_part: [1.5]",
-            r"phase\.shared_part\.0: got 1\.5, expected less than or equal to 1",
-        ),
-        ("label_noise: [0.5]", "label_noise: [-1]", r"phase\.label_noise\.0: got -1, expected greater than or equal"),
-        ("[0, 1]", "[]", r"phase\.signal_to_noise: got \[\], List should have at least 1 item"),
-        ("[0, 1]", "[1, 1.0]", r"got signal_to_noise \[1\.0, 1\.0\], expected each value once"),
-        ("signal_to_noise", "signal_to_noice", r"phase\.signal_to_noice: .* did you mean 'signal_to_noise'"),
+        ("question: 1", "question: 9", r"sweeps\.mine\.question: got 9, expected less than or equal to 8"),
+        ("weights: [1]", "weights: [1, 1.0]", r"got weights \[1\.0, 1\.0\], expected each value once"),
+        ("weights: [1]", "weights: []", r"sweeps\.mine\.weights: got \[\], List should have at least 1 item"),
+        ("weights", "wieghts", r"sweeps\.mine\.wieghts: .* did you mean 'weights'"),
         ("weight_seeds: [1]", "weight_seeds: [1, 3]", r"got seeds \[3\] for choosing a weight and for comparing"),
+        ("choice: {ours: {}, other: no_clipping}", "choice: {}", r"sweeps\.mine\.factors\.choice: got \{\}"),
+        ("no_clipping", "no_cliping", r"variant of mine 'no_cliping', .* did you mean 'no_clipping'"),
+        ("multimodal_only]", "multimodal]", r"variant of mine 'multimodal', .* did you mean 'multimodal_only'"),
+        ("[no_alignment, multimodal_only]", "[no_alignment, no_alignment]", r"expected each value once"),
     ],
 )
-def test_a_wrong_phase_diagram_is_refused(config, old, new, message):
-    config("study.yaml", f"grids: {{}}{REST.replace(PHASE, PHASE.replace(old, new))}")
+def test_a_wrong_sweep_is_refused(config, old, new, message):
+    config("study.yaml", f"grids: {{}}{REST.replace(SWEEP, SWEEP.replace(old, new))}")
     with pytest.raises(ValueError, match=message):
-        phase()
+        sweep("mine")
+
+
+def test_an_unknown_sweep_is_refused():
+    with pytest.raises(ValueError, match=r"got sweep 'phas', expected one of config/study\.yaml; did you mean 'phase'"):
+        sweep("phas")
 
 
 def test_seeds_are_a_list_or_a_range(config):

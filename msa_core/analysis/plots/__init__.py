@@ -10,9 +10,9 @@ from msa_core.analysis.plots.labels import (
     label_paths,
     label_trajectories,
 )
-from msa_core.analysis.plots.phase import phase_diagram
 from msa_core.analysis.plots.results import forest, main_comparison
 from msa_core.analysis.plots.style import empty
+from msa_core.analysis.plots.sweeps import phase_diagram, sweep_forest
 from msa_core.analysis.plots.training import cost_of_parts, loss_terms
 
 __all__ = [
@@ -35,5 +35,6 @@ __all__ = [
     "r2_dots",
     "spectra",
     "step_differences",
+    "sweep_forest",
     "unimodal_against_multimodal",
 ]

@@ -1,4 +1,6 @@
-"""The figure of the phase diagram."""
+"""The figures of sweeps."""
+
+from collections.abc import Collection
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -19,7 +21,7 @@ def phase_diagram(table: pd.DataFrame, smallest: float) -> Figure:
     are hatched; cells without two draws stay grey.
 
     Args:
-        table: as `analysis.phase.gains` gives it.
+        table: as `analysis.sweeps.gains` gives it.
         smallest: gain in MAE that matters.
     """
     if table.empty:
@@ -56,4 +58,36 @@ def phase_diagram(table: pd.DataFrame, smallest: float) -> Figure:
         handles=[Patch(facecolor="white", edgecolor="0.6", hatch=HATCH, label="undecided")],
         loc="outside upper right",
     )
+    return figure
+
+
+def sweep_forest(table: pd.DataFrame, factors: Collection[str], smallest: float) -> Figure:
+    """Each variant's gain in test MAE with its 95% interval, a panel an effect; what does not matter is shaded.
+
+    Args:
+        table: as `analysis.sweeps.gains` gives it.
+        factors: whose levels tell the rows of a variant apart.
+        smallest: gain in MAE that matters.
+    """
+    if table.empty:
+        return empty("No comparison has two draws yet.")
+    names = table.apply(lambda row: ", ".join([row["variant"], *(str(row[name]) for name in factors)]), axis="columns")
+    if table["variant"].nunique() == 1 and factors:
+        names = names.str.removeprefix(f"{table['variant'].iloc[0]}, ")
+    order = list(dict.fromkeys(names))
+    effects = list(dict.fromkeys(table["effect"]))
+    size = (WIDTH, 1.4 + 0.3 * len(order))
+    figure, axes = plt.subplots(1, len(effects), figsize=size, sharex=True, sharey=True, squeeze=False)
+    for axis, effect in zip(axes[0], effects, strict=True):
+        rows = table[table["effect"] == effect]
+        places = [order.index(name) for name in names[rows.index]]
+        axis.axvspan(-smallest, smallest, color="0.92", zorder=0)
+        axis.axvline(0, color="0.6", linewidth=1, zorder=1)
+        errors = [rows["estimate"] - rows["low"], rows["high"] - rows["estimate"]]
+        axis.errorbar(rows["estimate"], places, xerr=errors, fmt="o", color="C0", markersize=5, capsize=3)
+        axis.set_title(effect, fontsize=10)
+        axis.grid(visible=False, axis="y")
+    axes[0, 0].set_yticks(range(len(order)), [name.replace("_", " ") for name in order])
+    axes[0, 0].set_ylim(len(order) - 0.5, -0.5)
+    figure.supxlabel(f"gain in test MAE (label units), 95% interval; shaded: less than {smallest:g}", fontsize=10)
     return figure

@@ -1,0 +1,152 @@
+"""Sweeps: what a variant gains over another one in each cell of some factors, paired by draw."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from msa_core.analysis.claims_rule import GAINS, HARMS, LITTLE, NO_GAIN, UNDECIDED, verdict
+from msa_core.analysis.comparisons import holm, run_interval
+from msa_core.analysis.tables.formats import markdown
+from msa_core.config import Sweep, resolve
+from msa_core.data.planted import PlantedProcess
+from msa_core.data.planted_truth import best_attainable
+
+MEASURES = ["epochs", "best_epoch", "valid_mae", "test_mae", "label_mae", "copies_mae", "offset_slope", "cpu_seconds"]
+EFFECTS = {"no_alignment": "alignment", "no_label_generation": "label generation", "multimodal_only": "both"}
+
+
+def read_runs(file: Path, study: Sweep) -> pd.DataFrame:
+    """The rows that workflow/sweep.py writes: a column per factor, seed, variant, weight, settings, and `MEASURES`.
+
+    None if there is no such file. Runs that choose a weight have no test_mae.
+    """
+    columns = [*study.factors, "seed", "variant", "weight", "settings", *MEASURES]
+    runs = pd.read_csv(file) if file.is_file() else pd.DataFrame(columns=columns)
+    return runs.astype(dict.fromkeys(MEASURES, float))
+
+
+def chosen_weights(runs: pd.DataFrame, study: Sweep) -> dict[tuple, float]:
+    """The alignment's weight in each cell, for each variant that was run to choose one.
+
+    Args:
+        runs: as `read_runs` gives them.
+        study: its factors; its weight, if it has only one.
+
+    Returns:
+        (*levels, variant) -> weight: the lowest mean validation MAE; of equal means, the smaller weight.
+    """
+    if len(study.weights) == 1:
+        return {(*cell.levels, variant): study.weights[0] for cell in study.cells for variant in study.comparisons}
+    keys = [*study.factors, "variant"]
+    means = runs[runs["test_mae"].isna()].groupby([*keys, "weight"])["valid_mae"].mean().reset_index()
+    best = means.sort_values(["valid_mae", "weight"]).drop_duplicates(keys)
+    return dict(zip(best[keys].itertuples(index=False, name=None), best["weight"], strict=True))
+
+
+def gains(runs: pd.DataFrame, study: Sweep, smallest: float) -> pd.DataFrame:
+    """What each variant gains in test MAE over each that it is compared with, where two draws or more have both.
+
+    Args:
+        runs: as `read_runs` gives them.
+        study: factors, comparisons and draws.
+        smallest: gain in MAE that matters.
+
+    Returns:
+        A row per cell and comparison: the factors' levels; variant, reference; effect, what of the method the two
+        differ in, or "over <reference>"; weight, of the variant's alignment (0: it has none); mae and reference_mae;
+        valid_mae, of the variant; label_mae, copies_mae, offset_slope (nan: not measured); estimate, low, high, p;
+        p_holm, over all rows; sd, of the paired differences; verdict; n_draws.
+    """
+    weights = chosen_weights(runs, study)
+    tested = runs[runs["test_mae"].notna() & runs["seed"].isin(study.seeds)]
+    rows = []
+    for cell in study.cells:
+        of_cell = tested[
+            np.all([tested[name] == level for name, level in zip(study.factors, cell.levels, strict=True)], 0)
+        ]
+        for variant, reference in study.pairs:
+            weight = weights.get((*cell.levels, variant), 0.0)
+            first, second = (
+                of_cell[of_cell["variant"].eq(name) & of_cell["weight"].isin((0.0, weight))].set_index("seed")
+                for name in (variant, reference)
+            )
+            differences = (second["test_mae"] - first["test_mae"]).dropna()
+            if len(differences) < 2:
+                continue  # no interval
+            gain, paired = run_interval(differences), first.loc[differences.index]
+            rows.append(
+                dict(zip(study.factors, cell.levels, strict=True))
+                | {"variant": variant, "reference": reference, "effect": _effect(variant, reference)}
+                | {"weight": paired["weight"].iloc[0], "mae": paired["test_mae"].mean()}
+                | {"reference_mae": second.loc[differences.index, "test_mae"].mean()}
+                | paired[["valid_mae", "label_mae", "copies_mae", "offset_slope"]].mean().to_dict()
+                | vars(gain)
+                | {"sd": differences.std(), "n_draws": len(differences)}
+            )
+    columns = [*study.factors, "variant", "reference", "effect", "weight", "mae", "reference_mae", "valid_mae"]
+    columns += ["label_mae", "copies_mae", "offset_slope", "estimate", "low", "high", "p", "sd", "n_draws"]
+    table = pd.DataFrame(rows, columns=columns)
+    table["p_holm"] = holm(table["p"].astype(float))
+    judged = table[["low", "high", "p_holm"]].itertuples(index=False, name=None)
+    table["verdict"] = [verdict(low, high, smallest, p_holm) for low, high, p_holm in judged]
+    return table
+
+
+def _effect(variant: str, reference: str) -> str:
+    """What of the method the variant has and the reference lacks."""
+    return EFFECTS.get(reference.removeprefix(f"{variant}_"), f"over {reference}")
+
+
+def with_ceilings(table: pd.DataFrame, study: Sweep) -> pd.DataFrame:
+    """`gains` with best_mae, the lowest MAE that the cell's process allows, and best_mae_error."""
+    ceilings = {}
+    for cell in study.cells:
+        planted = resolve(study.dataset, overrides=cell.overrides).dataset.planted
+        best = best_attainable(PlantedProcess(**planted.process))["all"]
+        ceilings[cell.levels] = {"best_mae": best.mae, "best_mae_error": best.mae_error}
+    levels = table[list(study.factors)].itertuples(index=False, name=None)
+    return table.join(pd.DataFrame([ceilings[each] for each in levels], index=table.index))
+
+
+def gains_markdown(table: pd.DataFrame, study: Sweep) -> str:
+    """`with_ceilings` for reading: a row per cell and variant."""
+    cells = []
+    for _, rows in table.groupby([*study.factors, "variant"], sort=False):
+        first, *_ = compared = rows.to_dict("records")
+        shown = {name.replace("_", " ").capitalize(): _level(first[name]) for name in study.factors}
+        shown |= {"Variant": f"`{first['variant']}`", "Weight": f"{first['weight']:g}"}
+        shown |= {"Best MAE": f"{first['best_mae']:.3f}", "MAE": f"{first['mae']:.3f}", "Draws": f"{first['n_draws']}"}
+        if table["label_mae"].notna().any():
+            labels = f"{first['label_mae']:.3f} ({first['copies_mae']:.3f})"
+            shown["Labels: MAE (copies)"] = "–" if np.isnan(first["label_mae"]) else labels
+        for row in compared:
+            half = row["high"] - row["estimate"]
+            shown[f"Gain: {row['effect']}"] = f"{row['estimate']:+.3f} ± {half:.3f}: {row['verdict']}"
+        cells.append(shown)
+    return markdown(pd.DataFrame(cells).fillna("–")) if cells else "No comparison has two draws yet.\n"
+
+
+def _level(level: object) -> str:
+    return level if isinstance(level, str) else f"{level:g}"
+
+
+def finding(table: pd.DataFrame, study: Sweep, name: str) -> str:
+    """In words: how many comparisons have which verdict, how many would be decided by chance, what is missing."""
+    number, planned = len(table), len(study.cells) * len(study.pairs) * len(study.seeds)
+    lines = []
+    for effect, rows in table.groupby("effect", sort=False):
+        counts = [(each, int((rows["verdict"] == each).sum())) for each in (GAINS, LITTLE, NO_GAIN, HARMS, UNDECIDED)]
+        lines.append(f"- {effect}: " + ", ".join(f"{each} {count}" for each, count in counts if count))
+    if number:
+        apart = int((table["p"] < 0.05).sum())
+        lines.append(
+            f"\nThe intervals of {apart} of {number} comparisons leave 0 out; without any effect, {0.05 * number:.1f} "
+            "would by chance, half of them as harms. The verdicts take this into account (Holm over all comparisons "
+            "of the sweep). All of them are exploratory."
+        )
+    if (paired := int(table["n_draws"].sum())) < planned:
+        lines.append(
+            f"\n{paired} of the {planned} paired draws are shown; `make sweep SWEEP={name}` trains what is missing."
+        )
+    return "\n".join(lines) + "\n"
