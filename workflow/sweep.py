@@ -188,17 +188,18 @@ def main() -> None:
     os.chdir(paths.ROOT)  # from which the text encoder is found
     if not Path(TEXT["encoder"], WEIGHTS).is_file():
         pretrain(study.dataset, Path(TEXT["encoder"]))
-    rows = read_runs(file, study)
+    rows, noted = read_runs(file, study), False
     with workers(options.processes) as pool:
 
         def train(jobs: list[list[Run]], chooses: bool) -> None:
-            nonlocal rows
+            nonlocal rows, noted
             kept, left = sorted_out(study, jobs, rows, chooses)
             if outdated := len(rows) - len(kept):
                 print(f"{outdated} runs are no longer in the sweep, or have other settings now: left out", flush=True)
             rows = kept
-            if left:
+            if left and not noted:
                 note_start(folder)
+                noted = True
             for number, made in enumerate(pool.map(partial(measure, study, chooses), left), start=1):
                 keys = [*study.factors, "seed", "variant", "weight", "settings"]
                 rows = pd.concat([rows, pd.DataFrame(made)]).sort_values(keys, ignore_index=True)

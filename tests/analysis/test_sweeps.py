@@ -1,4 +1,4 @@
-"""msa_core/analysis/phase.py and its figure. Oracles: scipy's paired t-test, and counts by hand."""
+"""msa_core/analysis/sweeps.py and its figures. Oracles: scipy's paired t-test, and counts by hand."""
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -7,15 +7,22 @@ import pytest
 from matplotlib.patches import Rectangle
 from scipy.stats import ttest_rel
 
-from msa_core.analysis import phase, plots
-from msa_core.analysis.claims_rule import GAINS, HARMS, UNDECIDED
-from msa_core.config import Phase
+from msa_core.analysis import plots, sweeps
+from msa_core.analysis.claims_rule import HARMS, NO_GAIN, UNDECIDED
+from msa_core.config import Sweep
 
-STUDY = Phase(
+REFERENCES = {"no_alignment": "alignment", "no_label_generation": "label generation", "multimodal_only": "both"}
+SHARED = {part: {"dataset.planted.shared_part": part} for part in (0.2, 0.8)}
+STUDY = Sweep(
+    question=1,
+    title="Where?",
     dataset="planted_phase",
-    signal_to_noise=[0.5],
-    shared_part=[0.2, 0.8],
-    label_noise=[0.5],
+    factors={
+        "signal_to_noise": {0.5: {"dataset.planted.signal_to_noise": {"audio": 0.5, "vision": 0.5}}},
+        "shared_part": SHARED,
+        "label_noise": {0.5: {"dataset.planted.label_noise": 0.5}},
+    },
+    comparisons={"paper": list(REFERENCES)},
     weights=[1.0, 10.0],
     weight_seeds=[1, 2],
     seeds=[5, 6, 7],
@@ -44,9 +51,9 @@ def runs(shared_part, chosen):
             rows.append(
                 cell
                 | {"seed": seed, "variant": variant, "weight": chosen if aligned else 0.0, "test_mae": mae}
-                | {"valid_mae": 0.0}
+                | {"valid_mae": 0.0, "label_mae": 0.25 if aligned else np.nan, "copies_mae": 0.2}
             )
-    return pd.DataFrame(rows)
+    return pd.DataFrame(rows, columns=[*cell, "seed", "variant", "weight", "settings", *sweeps.MEASURES])
 
 
 @pytest.fixture(autouse=True)
@@ -55,73 +62,107 @@ def _close():
     plt.close("all")
 
 
-def test_a_weight_is_chosen_by_validation_in_each_cell():
+@pytest.fixture
+def both():
+    """The runs of both cells, whose weights differ."""
+    return pd.concat([runs(0.2, 10.0), runs(0.8, 1.0)], ignore_index=True)
+
+
+def test_a_weight_is_chosen_by_validation_in_each_cell(both):
     """Of the draws for it alone: the validation MAE of the compared runs, 0, would choose otherwise."""
-    weights = phase.chosen_weights(pd.concat([runs(0.2, 10.0), runs(0.8, 1.0)]))
-    assert weights.to_dict() == {(0.5, 0.2, 0.5): 10.0, (0.5, 0.8, 0.5): 1.0}
+    assert sweeps.chosen_weights(both, STUDY) == {(0.5, 0.2, 0.5, "paper"): 10.0, (0.5, 0.8, 0.5, "paper"): 1.0}
 
 
-def test_a_gain_is_the_paired_difference_with_its_t_interval():
-    table = phase.gains(pd.concat([runs(0.2, 10.0), runs(0.8, 1.0)]), STUDY, smallest=0.01)
+def test_of_equal_means_the_smaller_weight_is_taken_and_a_single_one_needs_no_runs(both):
+    equal = both.assign(valid_mae=0.5)
+    assert set(sweeps.chosen_weights(equal, STUDY).values()) == {1.0}
+    single = STUDY.model_copy(update={"weights": [3.0]})
+    assert sweeps.chosen_weights(both[:0], single) == {(0.5, part, 0.5, "paper"): 3.0 for part in SHARED}
+
+
+def test_a_gain_is_the_paired_difference_with_its_t_interval(both):
+    table = sweeps.gains(both, STUDY, smallest=0.01)
     assert table["weight"].tolist() == [10.0] * 3 + [1.0] * 3
-    assert table["verdict"].tolist() == [GAINS, HARMS, UNDECIDED] * 2
-    for row, (variant, reference) in zip(table.itertuples(), [*phase.EFFECTS.values()] * 2, strict=True):
-        test = ttest_rel(MAE[reference], MAE[variant])
+    assert table["effect"].tolist() == list(REFERENCES.values()) * 2
+    for row, reference in zip(table.itertuples(), [*REFERENCES] * 2, strict=True):
+        test = ttest_rel(MAE[reference], MAE["paper"])
         assert (row.low, row.high) == pytest.approx(tuple(test.confidence_interval(0.95)))
         assert row.p == pytest.approx(test.pvalue)
-        assert row.estimate == pytest.approx(np.mean(MAE[reference]) - np.mean(MAE[variant]))
+        assert row.estimate == pytest.approx(np.mean(MAE[reference]) - np.mean(MAE["paper"]))
         assert row.n_draws == 3
+
+
+def test_verdicts_take_all_comparisons_of_the_sweep_into_account(both):
+    """By hand: the alignment's interval is above 0, its p of 0.04 is not below 0.05 / 4, the rank of it."""
+    table = sweeps.gains(both, STUDY, smallest=0.01)
+    p = ttest_rel(MAE["no_alignment"], MAE["paper"]).pvalue
+    assert 0.05 / 4 < p < 0.05
+    assert table["p_holm"].iloc[0] == pytest.approx(4 * p)
+    assert table["low"].iloc[0] > 0
+    assert table["verdict"].tolist() == [UNDECIDED, HARMS, UNDECIDED] * 2
+    assert sweeps.gains(both, STUDY, smallest=0.5)["verdict"].tolist() == [NO_GAIN, HARMS, UNDECIDED] * 2
 
 
 def test_runs_with_a_weight_that_is_not_the_cells_are_left_out():
     cell = runs(0.2, 10.0)
     stray = cell[cell["weight"].eq(10.0) & cell["test_mae"].notna()].assign(weight=1.0, test_mae=0.0)
     pd.testing.assert_frame_equal(
-        phase.gains(pd.concat([stray, cell]), STUDY, 0.01), phase.gains(cell, STUDY, 0.01), check_exact=True
+        sweeps.gains(pd.concat([stray, cell]), STUDY, 0.01), sweeps.gains(cell, STUDY, 0.01), check_exact=True
     )
 
 
-def test_a_draw_that_lacks_a_run_is_left_out_and_one_draw_is_no_cell():
+def test_a_draw_that_lacks_a_run_is_left_out_of_its_comparison_and_one_draw_is_none():
     lacking = runs(0.8, 1.0).iloc[:-1]  # the last draw has no multimodal_only
-    table = phase.gains(pd.concat([runs(0.2, 10.0), lacking]), STUDY, 0.01)
-    assert table["n_draws"].tolist() == [3] * 3 + [2] * 3
-    test = ttest_rel(MAE["no_alignment"][:2], MAE["paper"][:2])
-    alone = table.query("shared_part == 0.8 and effect == 'alignment'").iloc[0]
-    assert (alone["low"], alone["high"]) == pytest.approx(tuple(test.confidence_interval(0.95)))
-    assert "5 of the 6 draws of all cells are shown" in phase.finding(table, STUDY)
-    one = phase.gains(pd.concat([runs(0.2, 10.0), lacking[lacking["seed"] != 6]]), STUDY, 0.01)
-    assert one["shared_part"].tolist() == [0.2] * 3
-    text = phase.finding(one, STUDY)
-    assert "- alignment: gains 1\n- label generation: harms 1\n- both: undecided 1\n" in text
-    assert "The interval of 2 of 3 comparisons leaves 0 out." in text
-    assert "0.2 would by chance" in text  # 5% of 3, rounded
-    assert "3 of the 6 draws of all cells are shown" in text
+    table = sweeps.gains(pd.concat([runs(0.2, 10.0), lacking]), STUDY, 0.01)
+    assert table["n_draws"].tolist() == [3] * 3 + [3, 3, 2]
+    test = ttest_rel(MAE["multimodal_only"][:2], MAE["paper"][:2])
+    last = table.iloc[-1]
+    assert (last["low"], last["high"]) == pytest.approx(tuple(test.confidence_interval(0.95)))
+    assert last["mae"] == pytest.approx(np.mean(MAE["paper"][:2]))
+    assert "17 of the 18 paired draws are shown; `make sweep SWEEP=mine`" in sweeps.finding(table, STUDY, "mine")
+    one = sweeps.gains(pd.concat([runs(0.2, 10.0), lacking[lacking["seed"] != 6]]), STUDY, 0.01)
+    assert one["reference"].tolist() == [*REFERENCES, "no_alignment", "no_label_generation"]
+
+
+def test_a_finding_counts_verdicts_and_chance(both):
+    text = sweeps.finding(sweeps.gains(both[both["shared_part"] == 0.2], STUDY, 0.5), STUDY, "mine")
+    assert f"- alignment: {NO_GAIN} 1\n- label generation: harms 1\n- both: undecided 1\n" in text
+    assert "The intervals of 2 of 3 comparisons leave 0 out; without any effect, 0.2 would" in text  # 5% of 3, rounded
+    assert "9 of the 18 paired draws" in text
+    assert "paired draws" not in sweeps.finding(sweeps.gains(both, STUDY, 0.5), STUDY, "mine")
 
 
 def test_without_runs_everything_says_so(tmp_path):
-    none = phase.read_runs(tmp_path / "runs.csv")
-    table = phase.with_ceilings(phase.gains(none, STUDY, 0.01), STUDY)
+    none = sweeps.read_runs(tmp_path / "runs.csv", STUDY)
+    table = sweeps.with_ceilings(sweeps.gains(none, STUDY, 0.01), STUDY)
     assert table.empty
-    assert "0 of the 6 draws of all cells are shown" in phase.finding(table, STUDY)
-    assert phase.gains_markdown(table) == "No cell has two draws yet.\n"
+    assert "0 of the 18 paired draws are shown" in sweeps.finding(table, STUDY, "mine")
+    assert sweeps.gains_markdown(table, STUDY) == "No comparison has two draws yet.\n"
     assert "No cell" in plots.phase_diagram(table, 0.01).texts[0].get_text()
+    assert "No comparison" in plots.sweep_forest(table, [], 0.01).texts[0].get_text()
 
 
-def test_the_table_has_a_row_a_cell_with_its_ceiling():
-    table = phase.with_ceilings(phase.gains(pd.concat([runs(0.2, 10.0), runs(0.8, 1.0)]), STUDY, 0.01), STUDY)
+def test_the_table_has_a_row_per_cell_and_variant_with_its_ceiling(both):
+    table = sweeps.with_ceilings(sweeps.gains(both, STUDY, 0.01), STUDY)
     assert (table["best_mae"] - table["best_mae_error"] > 0.4).all()  # 0.4: of the label noise alone
     assert table.groupby("shared_part")["best_mae"].nunique().eq(1).all()
-    lines = phase.gains_markdown(table).splitlines()
+    lines = sweeps.gains_markdown(table, STUDY).splitlines()
     assert len(lines) == 2 + 2
     assert "Gain: label generation" in lines[0]
+    assert "0.250 (0.200)" in lines[2]
     assert "-0.099 ± 0.002: harms" in lines[2]
 
 
-def test_the_figure_shows_every_gain_and_hatches_the_undecided():
-    table = phase.gains(pd.concat([runs(0.2, 10.0), runs(0.8, 1.0)]), STUDY, 0.01)
+def test_an_effect_is_what_the_reference_lacks():
+    names = [("misa", "misa_no_alignment"), ("distance_cka", "no_alignment"), ("damped_labels", "copied_labels")]
+    assert [sweeps._effect(*each) for each in names] == ["alignment", "alignment", "over copied_labels"]
+
+
+def test_the_phase_diagram_shows_every_gain_and_hatches_the_undecided(both):
+    table = sweeps.gains(both, STUDY, 0.5)
     figure = plots.phase_diagram(table, 0.01)
     panels = [axis for axis in figure.axes if axis.get_title()]
-    assert [axis.get_title() for axis in panels] == [f"{effect}, label noise 0.5" for effect in phase.EFFECTS]
+    assert [axis.get_title() for axis in panels] == [f"{effect}, label noise 0.5" for effect in REFERENCES.values()]
     assert [[text.get_text() for text in axis.texts] for axis in panels] == [
         ["+0.022"] * 2,
         ["-0.099"] * 2,
@@ -135,3 +176,14 @@ def test_the_figure_shows_every_gain_and_hatches_the_undecided():
     wider = [axis for axis in plots.phase_diagram(table, 0.5).axes if axis.get_title()]
     assert wider[0].images[0].get_clim() == (-0.5, 0.5), "gains that do not matter are pale"
     assert figure.legends[0].get_texts()[0].get_text() == "undecided"
+
+
+def test_the_forest_has_a_panel_an_effect_and_a_row_a_variant_and_cell(both):
+    table = sweeps.gains(both, STUDY, 0.01)
+    axes = plots.sweep_forest(table, list(STUDY.factors), 0.01).axes
+    assert [axis.get_title() for axis in axes] == list(REFERENCES.values())
+    assert [label.get_text() for label in axes[0].get_yticklabels()] == ["0.5, 0.2, 0.5", "0.5, 0.8, 0.5"]
+    for axis, rows in zip(axes, [group for _, group in table.groupby("effect", sort=False)], strict=True):
+        points = axis.containers[0].lines[0]
+        np.testing.assert_allclose(points.get_xdata(orig=False), rows["estimate"])
+        np.testing.assert_allclose(points.get_ydata(orig=False), [0, 1])
