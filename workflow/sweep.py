@@ -34,8 +34,8 @@ from msa_core.data import FeatureSet
 from msa_core.training import Fit
 from msa_core.vocabulary import VOCABULARY, planted_tokenizer
 
-TEXT = {"encoder": "results/trials/phase-text", "frozen": True}
 PRETRAINING = {  # the label is that of the text, and there is nothing else to read
+    "text": {"encoder": "tiny", "frozen": False},
     "dataset.planted": {"num_train": 4000, "num_valid": 1000, "num_test": 2, "task_weights": {"audio": 0, "vision": 0}},
     "dataset.missing": {split: {"audio": 1, "vision": 1} for split in SPLITS},
     "training.batch_size": 16,
@@ -47,7 +47,7 @@ Run = tuple[SweepCell, int, str, float]  # cell, draw, variant, weight of the al
 def settings(study: Sweep, run: Run, chooses: bool) -> RunConfig:
     """One run's; `chooses`: it chooses a weight and has no test split."""
     cell, seed, variant, weight = run
-    overrides = cell.overrides | {"text": TEXT}
+    overrides = dict(cell.overrides)
     if chooses:
         overrides["dataset.planted.num_test"] = 2  # drawn last: the other splits stay as they are
     if weight:
@@ -67,7 +67,7 @@ def measure(study: Sweep, chooses: bool, job: list[Run]) -> list[dict[str, Any]]
     rows = []
     for run in job:
         config = settings(study, run, chooses)
-        key = config.dataset.model_dump_json()
+        key = config.dataset.model_dump_json() + config.text.model_dump_json()
         data = drawn[key] = drawn.get(key) or build.dataset(config)
         started = time.process_time()
         model, fitted = trained(config, data)
@@ -163,16 +163,16 @@ def sorted_out(
     return rows[~outdated], [job for job in left if job]
 
 
-def note_start(folder: Path) -> None:
-    """Add this start's provenance to those beside the rows."""
+def note_start(folder: Path, text: Path) -> None:
+    """Add this start's provenance, with that of the text encoder, to those beside the rows."""
     file = folder / "provenance.json"
     starts = json.loads(file.read_text()) if file.is_file() else []
     started = provenance.start()
     known_from = {key: provenance.provenance(started, {})[key] for key in ("python", "packages", "platform", "cpus")}
     arithmetic = {"threads": int(os.environ["OMP_NUM_THREADS"]), "arithmetic": provenance.arithmetic()}
-    text = {"text_encoder_sha256": sha256((Path(TEXT["encoder"]) / WEIGHTS).read_bytes()).hexdigest()}
+    encoder = {"text_encoder_sha256": sha256((text / WEIGHTS).read_bytes()).hexdigest()}
     folder.mkdir(parents=True, exist_ok=True)
-    file.write_text(json.dumps([*starts, started | known_from | arithmetic | text], indent=1) + "\n")
+    file.write_text(json.dumps([*starts, started | known_from | arithmetic | encoder], indent=1) + "\n")
 
 
 def main() -> None:
@@ -186,8 +186,9 @@ def main() -> None:
     file = folder / "runs.csv"
     torch.set_num_threads(1)  # here too
     os.chdir(paths.ROOT)  # from which the text encoder is found
-    if not Path(TEXT["encoder"], WEIGHTS).is_file():
-        pretrain(study.dataset, Path(TEXT["encoder"]))
+    text = Path(resolve(study.dataset).text.encoder)
+    if not (text / WEIGHTS).is_file():
+        pretrain(study.dataset, text)
     rows, noted = read_runs(file, study), False
     with workers(options.processes) as pool:
 
@@ -198,7 +199,7 @@ def main() -> None:
                 print(f"{outdated} runs are no longer in the sweep, or have other settings now: left out", flush=True)
             rows = kept
             if left and not noted:
-                note_start(folder)
+                note_start(folder, text)
                 noted = True
             for number, made in enumerate(pool.map(partial(measure, study, chooses), left), start=1):
                 keys = [*study.factors, "seed", "variant", "weight", "settings"]
