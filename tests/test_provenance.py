@@ -63,6 +63,17 @@ def test_outside_a_checkout_provenance_says_so_and_does_not_fail(tmp_path, monke
     json.dumps(result)
 
 
+def test_an_installed_package_is_of_no_commit_whatever_checkout_lies_around_it(monkeypatch):
+    monkeypatch.setattr(provenance, "INSTALLED", True)
+    assert [provenance.start()[name] for name in ("commit", "clean")] == [None, None]
+
+
+def test_a_package_that_training_does_without_may_be_absent(monkeypatch):
+    monkeypatch.setattr(provenance, "PACKAGES", ("torch", "no-such-package"))
+    packages = provenance.provenance(provenance.start(), {})["packages"]
+    assert packages == {"torch": torch.__version__, "no-such-package": None}
+
+
 def test_a_rewritten_table_leaves_the_tree_clean_and_a_changed_source_does_not(tmp_path, monkeypatch):
     for name in ("results/tables/small.md", "figures/small.svg", "msa_core/labels.py"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)

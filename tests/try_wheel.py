@@ -98,7 +98,7 @@ def use(python: str | Path, code: str, folder: Path, **environment: str) -> dict
     preset.parent.mkdir(parents=True, exist_ok=True)
     preset.write_text(PRESET)
     code = f"{code}\nimport json\nprint(json.dumps(result))"
-    inherited = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    inherited = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"} | {"TQDM_DISABLE": "1"}
     process = subprocess.run(
         [python, "-c", code], cwd=folder, env=inherited | environment, stdout=subprocess.PIPE, text=True, check=True
     )
