@@ -7,7 +7,7 @@ GRID ?= small
 VARIANT ?= paper
 SWEEP ?= phase
 
-.PHONY: study report verify weights sweep test test-fast lab check lock clean
+.PHONY: study report verify weights sweep test test-fast wheel lab check lock clean
 .DEFAULT_GOAL := study
 
 $(READY): requirements-torch.lock requirements.lock pyproject.toml
@@ -15,7 +15,7 @@ $(READY): requirements-torch.lock requirements.lock pyproject.toml
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install $(PIPFLAGS) --requirement requirements-torch.lock
 	$(BIN)/python -m pip install --require-hashes --requirement requirements.lock
-	$(BIN)/python -m pip install --quiet --no-deps --editable .
+	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
 	touch $@
 
 study: $(READY) ## train every run of the grid that is not finished, record it, then write tables, figures and the report
@@ -38,6 +38,9 @@ test: $(READY) ## every test, the doctests and the notebooks included
 
 test-fast: $(READY) ## the tests for daily work: all but those marked slow
 	$(BIN)/pytest -m "not slow"
+
+wheel: $(READY) ## build the wheel into dist/ and use it in a new environment, extra by extra; downloads them all
+	$(BIN)/python tests/try_wheel.py $(PIPFLAGS)
 
 lab: $(READY) ## JupyterLab on the notebooks
 	OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/jupyter lab notebooks

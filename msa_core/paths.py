@@ -1,4 +1,9 @@
-"""Where things lie, in one place. Relative paths given by a user are taken from the project's top folder."""
+"""Where things lie, in one place. Relative paths given by a user are taken from the project's top folder.
+
+The project is the clone that holds this package. A package installed from a wheel has no clone: the current folder is
+then the project, and the settings files and the style sheet are those inside the package (pyproject.toml puts them
+there).
+"""
 
 import hashlib
 import json
@@ -7,19 +12,22 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parent.parent
-CONFIG = ROOT / "config"
+PACKAGE = Path(__file__).resolve().parent
+INSTALLED = (PACKAGE / "_shipped").is_dir()  # from a wheel
+ROOT = Path() if INSTALLED else PACKAGE.parent
+_SHIPPED = PACKAGE / "_shipped" if INSTALLED else ROOT
+CONFIG = _SHIPPED / "config"
+STYLE = _SHIPPED / "figures" / "style.mplstyle"
 RUNS = ROOT / "results" / "runs"
 RECORDS = ROOT / "results" / "records"  # of finished runs, by grid
 TABLES = ROOT / "results" / "tables"
 DIFFERENCES = ROOT / "results" / "differences.txt"  # from the tables and figures that were there
 FIGURES = ROOT / "figures"
-STYLE = FIGURES / "style.mplstyle"
 
 
 def from_root(path: str | Path) -> Path:
     """The path itself if absolute (`~` is understood), else under the project's top folder."""
-    return ROOT / Path(path).expanduser()
+    return (ROOT / Path(path).expanduser()).absolute()
 
 
 def runs_folder(changes: Mapping[str, Any]) -> Path:

@@ -13,7 +13,7 @@ from typing import Any
 import pandas as pd
 import torch
 
-from msa_core.paths import ROOT
+from msa_core.paths import INSTALLED, PACKAGE
 from msa_core.precision import products_by_onednn
 
 PACKAGES = (
@@ -33,8 +33,8 @@ DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
 def code_fingerprint() -> str:
     """SHA-256 over the package's sources: tells two states of the code apart, committed or not."""
     digest = hashlib.sha256()
-    for file in sorted((ROOT / "msa_core").rglob("*.py")):
-        digest.update(file.relative_to(ROOT).as_posix().encode() + b"\0" + file.read_bytes())
+    for file in sorted(PACKAGE.rglob("*.py")):
+        digest.update(file.relative_to(PACKAGE.parent).as_posix().encode() + b"\0" + file.read_bytes())
     return digest.hexdigest()
 
 
@@ -44,8 +44,8 @@ def code_identity() -> str:
     Comments, docstrings and the layout of the text do not count.
     """
     digest = hashlib.sha256()
-    for file in sorted((ROOT / "msa_core").rglob("*.py")):
-        name = file.relative_to(ROOT / "msa_core")
+    for file in sorted(PACKAGE.rglob("*.py")):
+        name = file.relative_to(PACKAGE)
         if name.parts[0] != "analysis":
             tree = ast.parse(file.read_bytes())
             for node in ast.walk(tree):
@@ -85,7 +85,7 @@ def provenance(started: dict[str, Any], source: dict[str, Any], device: str = "c
         **started,
         "seconds": (pd.Timestamp.now("UTC") - pd.Timestamp(started["started"])).total_seconds(),
         "python": platform.python_version(),
-        "packages": {package: importlib.metadata.version(package) for package in PACKAGES},
+        "packages": {package: _version(package) for package in PACKAGES},
         "platform": f"{platform.system()} {platform.machine()}",
         "device": torch.cuda.get_device_name() if cuda else "cpu",
         "cpus": os.cpu_count(),
@@ -110,9 +110,18 @@ def arithmetic() -> dict[str, Any]:
     }
 
 
-def _git(*arguments: str) -> str | None:
+def _version(package: str) -> str | None:
     try:
-        process = subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, text=True, check=True)
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None  # scikit-learn, where training alone is installed
+
+
+def _git(*arguments: str) -> str | None:
+    if INSTALLED:
+        return None  # a checkout around an installed package is another project's
+    try:
+        process = subprocess.run(["git", *arguments], cwd=PACKAGE.parent, capture_output=True, text=True, check=True)
     except (OSError, subprocess.CalledProcessError):
         return None  # not a checkout, or no git: the fingerprint of the code still tells
     return process.stdout.strip()

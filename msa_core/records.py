@@ -138,7 +138,7 @@ def verify(folder: Path, *names: str) -> None:
     """
     if not is_finished(folder):
         raise FileNotFoundError(
-            f"{folder}: holds no finished run (no metrics.json); run notebooks/01_train.ipynb first"
+            f"{folder}: holds no finished run (no metrics.json); train it by msa_core.run.train or 01_train.ipynb"
         )
     checksums = folder / CHECKSUMS
     stored: dict[str, str] = {}

@@ -12,9 +12,12 @@ from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 
+import msa_core
 from msa_core import paths
 
-PROJECT = tomllib.loads((paths.ROOT / "pyproject.toml").read_text())["project"]
+PYPROJECT = tomllib.loads((paths.ROOT / "pyproject.toml").read_text())
+PROJECT = PYPROJECT["project"]
+PYTHONS = ["3.11", "3.12", "3.13"]
 TORCH_LOCK = (paths.ROOT / "requirements-torch.lock").read_text()
 HASHED_LOCK = (paths.ROOT / "requirements.lock").read_text()
 HASHES = {
@@ -43,7 +46,7 @@ def test_every_version_is_exact(locked):
 
 
 @pytest.mark.parametrize("dependency", sorted(installed_with(*EXTRAS), key=str), ids=str)
-@pytest.mark.parametrize("python", ["3.11", "3.12", "3.13"])
+@pytest.mark.parametrize("python", PYTHONS)
 @pytest.mark.parametrize("system", ["linux", "darwin"])
 def test_every_dependency_is_locked_once_to_a_version_it_allows(dependency, python, system):
     place = {"python_version": python, "python_full_version": f"{python}.9", "sys_platform": system}
@@ -93,6 +96,23 @@ def test_make_installs_torch_first_and_then_the_hashed_lock():
         "$(PIPFLAGS) --requirement requirements-torch.lock",
         "--require-hashes --requirement requirements.lock",
     ]
+
+
+def test_the_wheel_is_built_without_network_by_the_locked_backend():
+    (backend,) = PYPROJECT["build-system"]["requires"]
+    assert backend in EXTRAS["dev"]
+
+
+def test_the_citation_names_this_version():
+    assert yaml.safe_load((paths.ROOT / "CITATION.cff").read_text())["version"] == msa_core.__version__
+
+
+def test_hosted_ci_calls_make_alone_on_every_supported_python():
+    job = yaml.safe_load((paths.ROOT / ".github" / "workflows" / "ci.yml").read_text())["jobs"]["test"]
+    assert job["strategy"]["matrix"]["python"] == PYTHONS
+    targets = re.findall(r"^([\w-]+):", (paths.ROOT / "Makefile").read_text(), re.MULTILINE)
+    commands = [step["run"] for step in job["steps"] if "run" in step]
+    assert {"make check", "make test"} <= set(commands) <= {f"make {target}" for target in targets}
 
 
 def test_conda_has_a_python_that_the_project_allows():

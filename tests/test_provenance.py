@@ -13,7 +13,7 @@ from msa_core import provenance
 
 def test_the_fingerprint_of_the_code_changes_with_the_code(tmp_path, monkeypatch):
     (tmp_path / "msa_core").mkdir()
-    monkeypatch.setattr(provenance, "ROOT", tmp_path)
+    monkeypatch.setattr(provenance, "PACKAGE", tmp_path / "msa_core")
     source = tmp_path / "msa_core" / "a.py"
     source.write_text("x = 1")
     first = provenance.code_fingerprint()
@@ -45,7 +45,7 @@ class A:
 )
 def test_comments_docstrings_and_analysis_are_no_part_of_the_code_s_identity(file, source, same, tmp_path, monkeypatch):
     (tmp_path / "msa_core" / "analysis").mkdir(parents=True)
-    monkeypatch.setattr(provenance, "ROOT", tmp_path)
+    monkeypatch.setattr(provenance, "PACKAGE", tmp_path / "msa_core")
     (tmp_path / "msa_core" / "a.py").write_text(SOURCE)
     first = provenance.code_identity()
     (tmp_path / "msa_core" / file).write_text(source)
@@ -53,7 +53,7 @@ def test_comments_docstrings_and_analysis_are_no_part_of_the_code_s_identity(fil
 
 
 def test_outside_a_checkout_provenance_says_so_and_does_not_fail(tmp_path, monkeypatch):
-    monkeypatch.setattr(provenance, "ROOT", tmp_path)
+    monkeypatch.setattr(provenance, "PACKAGE", tmp_path / "msa_core")
     (tmp_path / "msa_core").mkdir()
     result = provenance.provenance(provenance.start(), {})
     assert result["commit"] is None
@@ -63,6 +63,17 @@ def test_outside_a_checkout_provenance_says_so_and_does_not_fail(tmp_path, monke
     json.dumps(result)
 
 
+def test_an_installed_package_is_of_no_commit_whatever_checkout_lies_around_it(monkeypatch):
+    monkeypatch.setattr(provenance, "INSTALLED", True)
+    assert [provenance.start()[name] for name in ("commit", "clean")] == [None, None]
+
+
+def test_a_package_that_training_does_without_may_be_absent(monkeypatch):
+    monkeypatch.setattr(provenance, "PACKAGES", ("torch", "no-such-package"))
+    packages = provenance.provenance(provenance.start(), {})["packages"]
+    assert packages == {"torch": torch.__version__, "no-such-package": None}
+
+
 def test_a_rewritten_table_leaves_the_tree_clean_and_a_changed_source_does_not(tmp_path, monkeypatch):
     for name in ("results/tables/small.md", "figures/small.svg", "msa_core/labels.py"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
@@ -70,7 +81,7 @@ def test_a_rewritten_table_leaves_the_tree_clean_and_a_changed_source_does_not(t
     git = ["git", "-c", "user.name=n", "-c", "user.email=e@example.org"]
     for arguments in (["init", "-q"], ["add", "."], ["commit", "-qm", "first"]):
         subprocess.run([*git, *arguments], cwd=tmp_path, check=True)
-    monkeypatch.setattr(provenance, "ROOT", tmp_path)
+    monkeypatch.setattr(provenance, "PACKAGE", tmp_path / "msa_core")
     (tmp_path / "results" / "tables" / "small.md").write_text("second")
     (tmp_path / "figures" / "new.svg").write_text("new")
     assert provenance.start()["clean"] is True

@@ -52,7 +52,7 @@ class DatasetConfig(Settings):
     remark: Annotated[Text | None, UNNUMBERED] = Field(
         None, description="what a reader of its numbers must know; the tables say it"
     )
-    features: Text | None = Field(None, description="feature file, from the top folder; None: planted data")
+    features: Text | None = Field(None, description="feature file, from the project's top folder; None: planted data")
     planted: Planted = Planted()
     known_sha256: Annotated[dict[str, Sum], UNNUMBERED] = Field(
         {}, description="name -> SHA-256 of the files that the field shares"

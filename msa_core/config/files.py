@@ -46,15 +46,21 @@ def load_yaml(path: Path) -> dict[str, Any]:
 def load_preset(dataset: str) -> list[dict[str, Any]]:
     """The settings of `config/datasets/<dataset>.yaml`, behind those of the preset that it is `like`, if it is.
 
+    An installed package reads this folder in the current folder, then its own presets.
+
     Raises:
         ValueError: there is no such file, it cannot be read, or it is like itself, by way of others or not.
     """
-    presets = {path.stem: path for path in (paths.CONFIG / "datasets").glob("*.yaml")}
-    require_known("dataset", dataset, presets, "config/datasets")
+    folders, where = [paths.CONFIG / "datasets"], "config/datasets"
+    if paths.INSTALLED:
+        folders.append(paths.from_root(where))
+        where = f"the package's presets and {folders[1]}"
+    presets = {path.stem: path for folder in folders for path in folder.glob("*.yaml")}
+    require_known("dataset", dataset, presets, where)
     layers = [load_yaml(presets.pop(dataset))]
     while "like" in layers[0]:
         base = layers[0].pop("like")
-        require_known(f"like of {dataset}:", base, presets, "the other files of config/datasets")
+        require_known(f"like of {dataset}:", base, presets, f"the other files of {where}")
         layers.insert(0, load_yaml(presets.pop(base)))
         dataset = base
     return layers

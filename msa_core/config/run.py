@@ -54,7 +54,8 @@ def resolve(
     """One run's settings.
 
     Args:
-        dataset: a file of `config/datasets`, without its ending.
+        dataset: a file of `config/datasets`, without its ending; for an installed package, one of this folder in the
+            current folder, or a preset of the package.
         variant: a key of `config/variants.yaml`.
         seed: of the training.
         features: another feature file for the preset's.

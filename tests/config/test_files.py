@@ -1,6 +1,7 @@
 """Settings files that are no mapping, no YAML or ambiguous are refused in one line that names the file."""
 
 import shutil
+from pathlib import Path
 
 import pytest
 
@@ -34,6 +35,18 @@ def test_a_preset_like_another_changes_what_it_says(config):
     assert third.dataset.planted == planted.dataset.planted.model_copy(update={"num_test": 7})
     assert third.training == planted.training.model_copy(update={"max_epochs": 2})
     assert (third.dataset.title, third.objective) == (planted.dataset.title, planted.objective)
+
+
+def test_an_installed_package_reads_presets_of_the_current_folder_before_its_own(tmp_path, monkeypatch):
+    monkeypatch.setattr(paths, "INSTALLED", True)
+    monkeypatch.setattr(paths, "ROOT", Path())
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ValueError, match=rf"expected one of the package's presets and {tmp_path}/config/datasets"):
+        resolve("plantd")
+    (tmp_path / "config" / "datasets").mkdir(parents=True)
+    (tmp_path / "config" / "datasets" / "sims.yaml").write_text("like: planted\ndataset: {name: sims, title: My own}\n")
+    assert resolve("sims").dataset.title == "My own"
+    assert resolve("mosi").dataset.title == "MOSI"
 
 
 @pytest.mark.parametrize(
