@@ -1,6 +1,6 @@
 """The study's questions, each with an estimate, a 95% interval and a verdict: frames in, frame out."""
 
-from collections.abc import Collection, Hashable, Iterator, Mapping
+from collections.abc import Collection, Hashable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -37,10 +37,6 @@ PARTS = {  # of benchmarks/parts.py that the paper has
 }
 ALIGNMENT = f"`paper`, with alignment, has a lower test MAE than `{BASELINE}`"
 ADJUSTMENT = "The weight adjustment lowers test MAE: `paper` against `no_weight_adjustment`"
-OPEN = {
-    5: "The alignment is plug-and-play: it helps other models",
-    8: "Another fusion or label generator does better; the method stands a missing label or modality",
-}
 COST = "% of a step"
 
 
@@ -107,7 +103,10 @@ def _rows(frame: pd.DataFrame, condition: str) -> pd.DataFrame | None:
 
 
 def claims_table(
-    measured: Measurements, families: Mapping[str, Collection[str]], primary: Primary | None = None
+    measured: Measurements,
+    families: Mapping[str, Collection[str]],
+    primary: Primary | None = None,
+    swept: Iterable[Claim] = (),
 ) -> pd.DataFrame:
     """The primary claims, then every question, in order.
 
@@ -115,6 +114,7 @@ def claims_table(
         measured: what the claims are judged by.
         families: as `config.families` gives them.
         primary: as `config.primary` gives it; a grid without runs of its data set has exploratory claims alone.
+        swept: claims that belong to no grid, as `claims_sweeps.sweep_claims` gives them.
 
     Returns:
         A row per claim and data set (its title), as `claims_rule.Claim` says it: `claims_rule.COLUMNS`.
@@ -156,7 +156,7 @@ def claims_table(
     for (question, claim), part in parts.items():
         exploratory = list(part) or [Claim(question, claim)]
         claims += [each for each in exploratory if each.claim != ALIGNMENT or each.dataset not in answered]
-    claims += [Claim(question, claim, note="not answered yet") for question, claim in OPEN.items()]
+    claims += swept
     table = pd.DataFrame([claim.row() for claim in claims], columns=COLUMNS)
     return table.sort_values(["primary", "question"], ascending=[False, True], kind="stable", ignore_index=True)
 

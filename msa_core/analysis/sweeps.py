@@ -62,9 +62,9 @@ def gains(runs: pd.DataFrame, study: Sweep, smallest: float) -> pd.DataFrame:
     tested = runs[runs["test_mae"].notna() & runs["seed"].isin(study.seeds)]
     rows = []
     for cell in study.cells:
-        of_cell = tested[
-            np.all([tested[name] == level for name, level in zip(study.factors, cell.levels, strict=True)], 0)
-        ]
+        of_cell = tested
+        for name, level in zip(study.factors, cell.levels, strict=True):
+            of_cell = of_cell[of_cell[name] == level]
         for variant, reference in study.pairs:
             weight = weights.get((*cell.levels, variant), 0.0)
             first, second = (

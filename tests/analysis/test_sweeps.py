@@ -132,6 +132,15 @@ def test_a_finding_counts_verdicts_and_chance(both):
     assert "paired draws" not in sweeps.finding(sweeps.gains(both, STUDY, 0.5), STUDY, "mine")
 
 
+def test_a_sweep_without_factors_is_one_cell():
+    study = STUDY.model_copy(update={"factors": {}})
+    cell = runs(0.2, 10.0)
+    table = sweeps.gains(cell.drop(columns=list(STUDY.factors)), study, 0.01)
+    pd.testing.assert_frame_equal(table, sweeps.gains(cell, STUDY, 0.01).drop(columns=list(STUDY.factors)))
+    assert len(sweeps.gains_markdown(sweeps.with_ceilings(table, study), study).splitlines()) == 2 + 1
+    assert len(plots.sweep_forest(table, [], 0.01).axes) == 3
+
+
 def test_without_runs_everything_says_so(tmp_path):
     none = sweeps.read_runs(tmp_path / "runs.csv", STUDY)
     table = sweeps.with_ceilings(sweeps.gains(none, STUDY, 0.01), STUDY)
