@@ -5,7 +5,6 @@ A new part is a class, its settings (`msa_core.config`), and its case here.
 
 from collections.abc import Mapping
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -16,7 +15,7 @@ from msa_core.config import RunConfig
 from msa_core.config import distances as chosen
 from msa_core.config import model as models
 from msa_core.config import objective as objectives
-from msa_core.data import FeatureSet, draw_seed, load_features, load_unlabelled, planted_features, require_file
+from msa_core.data import FeatureSet, draw_seed, load_features, planted_features, require_file
 from msa_core.data.resplit import resplit
 from msa_core.encoders import FrameEncoder, FrozenText, TextEncoder, load_text_encoder, load_tokenizer, most_tokens
 from msa_core.frozen import freeze_text
@@ -75,50 +74,16 @@ def dataset(config: RunConfig, statistics: Mapping[str, Tensor] | None = None) -
             statistics=statistics,
         )
     _refuse_long_text(data, config, most_tokens(config.text.encoder, tokenizer))
-    data = _as_the_model_reads(data, config, cache)
+    if config.text.frozen:
+        data = freeze_text(data, config.text.encoder, cache, config.model.reads_every_token)
+    if settings.modalities is not None:
+        data = {split: features.only(settings.modalities) for split, features in data.items()}
     if settings.resplit:
         data = resplit(data, config.seed, statistics)
     for split, shares in settings.missing.items():
         for modality, share in shares.items():
             data[split] = data[split].dropping(modality, share, config.seed)
     return {split: features.to(dtype_of(config.training.precision)) for split, features in data.items()}
-
-
-def unlabelled(config: RunConfig, path: Path, statistics: Mapping[str, Tensor]) -> dict[str, FeatureSet]:
-    """A feature file that a trained run is to predict, read as the run's own data are: split -> samples.
-
-    A text is cut to what the encoder has positions for.
-
-    Args:
-        config: the run's settings.
-        path: the file, see `load_unlabelled`.
-        statistics: those of the run, `Run.statistics`.
-
-    Raises:
-        FileNotFoundError, OSError, ValueError: see `load_unlabelled`.
-    """
-    settings = config.dataset
-    require_file(path)  # before a tokenizer is fetched for it
-    tokenizer = load_tokenizer(config.text.encoder)
-    data = load_unlabelled(
-        path,
-        tokenizer,
-        statistics,
-        standardise=settings.standardise and settings.features is not None,
-        max_frames=settings.max_frames,
-        max_tokens=int(min(settings.max_tokens, most_tokens(config.text.encoder, tokenizer))),
-    )
-    data = _as_the_model_reads(data, config, None)
-    return {split: features.to(dtype_of(config.training.precision)) for split, features in data.items()}
-
-
-def _as_the_model_reads(
-    data: Mapping[str, FeatureSet], config: RunConfig, cache: Path | None
-) -> dict[str, FeatureSet]:
-    if config.text.frozen:
-        data = freeze_text(data, config.text.encoder, cache, config.model.reads_every_token)
-    modalities = config.dataset.modalities
-    return {split: features if modalities is None else features.only(modalities) for split, features in data.items()}
 
 
 def _refuse_long_text(data: Mapping[str, FeatureSet], config: RunConfig, most: float) -> None:
