@@ -91,7 +91,10 @@ def restored(origin: dict[str, Any], weights: Path) -> Model:
     """
     config = RunConfig(**origin["config"])
     try:
-        model = build.model(config, _like_train(config, origin, weights))
+        with (
+            torch.random.fork_rng()
+        ):  # the random weights, which are replaced, draw nothing from the caller's generator
+            model = build.model(config, _like_train(config, origin, weights))
     except SafetensorError as error:
         raise ValueError(f"{weights}: cannot be read ({error}); get the file again") from None
     load_weights(model, weights, origin["commit"])

@@ -77,7 +77,7 @@ def changed(**columns):
 
 
 REFUSALS = {
-    "no frame": (lambda frame, audio, vision: ([1], audio, vision), r"frame: got list, expected a pandas DataFrame"),
+    "no frame": (lambda _, audio, vision: ([1], audio, vision), r"frame: got list, expected a pandas DataFrame"),
     "no id": (lambda frame, audio, vision: (frame.drop(columns="id"), audio, vision), r"got columns \['split'"),
     "a misspelt column": (changed(lable=1.0), r"got the column 'lable', .* rename it; did you mean 'label'\?"),
     "another split": (
@@ -101,7 +101,7 @@ REFUSALS = {
         r"audio, row 8: got what makes no array of numbers",
     ),
     "no frames": (
-        lambda frame, audio, vision: (frame, [None] * 9, vision),
+        lambda frame, _, vision: (frame, [None] * 9, vision),
         r"audio: got no frames of any sample, expected some; give audio=None",
     ),
     "two widths": (
