@@ -49,13 +49,13 @@ class Model(nn.Module):
         tasks: what it predicts: "multimodal", then each modality with a unimodal task.
         encoding_widths: modality -> width of its encoding.
         feature_widths: task -> width of its feature.
-        origin: of a finished run's model, what `msa_core.pretrained.origin` says of the run; None of any other.
+        origin: of a finished run's model, its `msa_core.pretrained.Origin`; None of any other.
     """
 
     tasks: tuple[str, ...]
     encoding_widths: dict[str, int]
     feature_widths: dict[str, int]
-    origin: dict[str, Any] | None = None
+    origin: Any = None
 
     def parameter_groups(self) -> dict[str, list[nn.Parameter]]:
         """Group of `training.groups` -> its parameters; every other parameter trains in the group "rest"."""

@@ -1,14 +1,12 @@
 """What a finished run says: of samples that it has not seen, and the labels that it generated."""
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
 
 from msa_core import pretrained, records
-from msa_core.config import RunConfig
 from msa_core.data import FeatureSet, load_unlabelled, require_file
 from msa_core.disk import created
 from msa_core.encoders import load_tokenizer, most_tokens
@@ -61,8 +59,8 @@ def predict(run: str | Path | Model, features: str | Path) -> pd.DataFrame:
             "predict: got a model that is of no finished run, expected a run's folder, or a model of "
             "MSAModel.from_pretrained; name the folder"
         )
-    config = RunConfig(**model.origin["config"])
-    data = _read(config, model.origin, path)
+    config = model.origin.config
+    data = _read(model.origin, path)
     model.to("cuda" if torch.cuda.is_available() and config.training.device != "cpu" else "cpu")
     return pd.concat([_frame(model, part) for part in data.values()], ignore_index=True)
 
@@ -106,19 +104,19 @@ def write_csv(table: pd.DataFrame, output: str | Path) -> None:
         table.to_csv(partial, index=False)
 
 
-def _read(config: RunConfig, origin: dict[str, Any], path: Path) -> dict[str, FeatureSet]:
+def _read(origin: pretrained.Origin, path: Path) -> dict[str, FeatureSet]:
     """The file as the run's own data were read, but that a longer text is cut to what the encoder has positions for."""
-    settings = config.dataset
+    config, settings = origin.config, origin.config.dataset
     tokenizer = load_tokenizer(config.text.encoder)
     data = load_unlabelled(
         path,
         tokenizer,
-        pretrained.statistics(origin),
+        origin.tensors,
         standardise=settings.standardise and settings.features is not None,
         max_frames=settings.max_frames,
         max_tokens=int(min(settings.max_tokens, most_tokens(config.text.encoder, tokenizer))),
     )
-    expected, got = origin["modalities"], next(iter(data.values())).modalities
+    expected, got = origin.modalities, next(iter(data.values())).modalities
     if set(expected) - set(got) or (settings.modalities is None and set(got) - set(expected)):
         raise ValueError(
             f"{path}: got {list(got)}, expected {expected}, which the model was trained on; leave out the fields "

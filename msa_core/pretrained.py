@@ -1,27 +1,132 @@
 """A finished run's model without the data that it was trained on."""
 
-import json
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Literal
 
 import torch
-from pydantic import ValidationError
+from pydantic import Field, ValidationError, model_validator
 from safetensors import SafetensorError
 from torch import Tensor
 
 from msa_core import build, records
-from msa_core.config import RunConfig, problems
-from msa_core.config.data import TextConfig
+from msa_core.config import RunConfig, Settings, problems
+from msa_core.config.data import Modality, TextConfig
 from msa_core.data import FeatureSet, Ragged
 from msa_core.data.frames import Moments
 from msa_core.encoders import states_width, trained_rows
+from msa_core.hub import CONFIG, WEIGHTS
 from msa_core.interfaces import Model
 from msa_core.records import Run
 from msa_core.run import load_weights
 
-FORMAT = 1  # of a model's origin
-CONFIG, WEIGHTS = "config.json", "model.safetensors"  # the names that huggingface_hub gives these files
+FORMAT: Literal[1] = 1  # of a model's origin
+CARD = """---
+library_name: msa_core
+tags:
+- multimodal-sentiment-analysis
+- pytorch_model_hub_mixin
+---
+
+# {title}
+
+This `{model}` of `msa_core` predicts sentiment from {modalities}.
+
+| | |
+|---|---|
+| data set | {dataset} ({source}) |
+| variant | `{variant}` |
+| seed | {seed} |
+| epoch | {epoch}, the one with the lowest validation MAE |
+| text encoder | {encoder} |
+| commit | {commit} |
+
+## Test metrics
+
+These are of one run. Other seeds give other numbers.
+
+| {header} |
+|{rule}|
+{rows}
+
+## Use
+
+```python
+import msa_core
+from msa_core.hub import HubModel
+
+model = HubModel.from_pretrained("...")  # this folder, or its name on the hub
+table = msa_core.predict(model, "features.pkl")
+```
+
+## Limits
+
+{limits}
+"""
+
+
+class Origin(Settings):
+    """What makes a run's model again and lets it read data: plain JSON, without the data themselves."""
+
+    format: Literal[1]
+    config: RunConfig
+    modalities: list[Modality] = Field(min_length=1, description="that the model has")
+    statistics: dict[str, list[float]] = Field(description="of the train split's frames, as `Run.statistics`")
+    test: dict[str, dict[str, float | None]] = Field(description="task -> metric -> value on the test split")
+    best_epoch: int
+    data: dict[str, str] = Field(description="name and SHA-256 of the run's feature file; empty: planted data")
+    commit: str | None
+
+    @model_validator(mode="after")
+    def _has_statistics(self) -> "Origin":
+        for name in self.modalities:
+            if name != "text" and not {f"{name}/mean", f"{name}/scale"} <= set(self.statistics):
+                raise ValueError(f"got no statistics of {name}, expected '{name}/mean' and '{name}/scale'")
+        return self
+
+    @property
+    def tensors(self) -> dict[str, Tensor]:
+        """The statistics, as `load_unlabelled` takes them."""
+        return {name: torch.tensor(values) for name, values in self.statistics.items()}
+
+    @property
+    def widths(self) -> dict[str, int]:
+        """Of a frame of each modality that has frames."""
+        return {name: len(self.statistics[f"{name}/mean"]) for name in self.modalities if name != "text"}
+
+    def card(self, model: str) -> str:
+        """A README for the model: what it is, its test metrics, how it is used, its limits; `model` is its class."""
+        config, names = self.config, list(self.test["multimodal"])
+        rows = [
+            f"| {task} | {' | '.join('–' if values[name] is None else f'{values[name]:.4f}' for name in names)} |"
+            for task, values in self.test.items()
+        ]
+        limits = [
+            *([config.dataset.remark] if config.dataset.remark else []),
+            f"Sentiment is on the scale of the training labels, within ±{config.dataset.label_bound:g}.",
+            *(
+                f"Frames of {name} must be extracted as those of the training; each has {width} values."
+                for name, width in self.widths.items()
+            ),
+            "One vector replaces a modality that a sample lacks. It is trained only if training samples lacked it.",
+            "The sentiments of single modalities are trained without human labels of them, unless the variant is "
+            "`true_labels`.",
+        ]
+        return CARD.format(
+            title=f"{config.dataset.title}, {config.variant}, seed {config.seed}",
+            model=model,
+            modalities=", ".join(self.modalities),
+            dataset=config.dataset.title,
+            source=f"`{self.data['file']}`, SHA-256 `{self.data['sha256']}`" if self.data else "planted data",
+            variant=config.variant,
+            seed=config.seed,
+            epoch=self.best_epoch,
+            encoder=f"`{config.text.encoder}`" if "text" in self.modalities else "none",
+            commit=self.commit or "unknown",
+            header=" | ".join(["task", *names]),
+            rule="|".join(["---"] * (len(names) + 1)),
+            rows="\n".join(rows),
+            limits="\n".join(f"- {limit}" for limit in limits),
+        )
 
 
 def trained(folder: Path) -> Model:
@@ -42,166 +147,80 @@ def trained(folder: Path) -> Model:
     return restored(origin(run, folder), folder / records.WEIGHTS)
 
 
-def origin(run: Run, folder: Path) -> dict[str, Any]:
-    """What makes a run's model again and lets it read data, as plain JSON.
+def origin(run: Run, folder: Path) -> Origin:
+    """That of a finished run.
 
     Args:
-        run: a finished one.
+        run: as read.
         folder: its own, for messages.
 
-    Returns:
-        "format"; "config", the run's settings; "modalities" of the model; "statistics", mean and scale of the train
-        split's frames, as `Run.statistics`; "test", each task's test metrics; "best_epoch"; "data" and "commit" that
-        the run is from.
-
     Raises:
-        ValueError: the run is from before runs kept these statistics.
+        ValueError: the run is from before runs kept the statistics of their frames.
     """
     modalities = list(dict.fromkeys(name.partition("/")[0] for name in run.covariances))
     planted = run.config.dataset.features is None
     statistics = _planted_statistics(run.config) if planted else run.statistics or {}
     if lacking := [name for name in modalities if name != "text" and f"{name}/mean" not in statistics]:
         raise ValueError(
-            f"{folder}: got no mean and scale of the frames of {lacking}, which runs have kept since format "
-            f"{records.FORMAT}, expected them in provenance.json; train the run again"
+            f"{folder}: got no mean and scale of the frames of {lacking}, expected them in provenance.json, where runs "
+            "have kept them since version 0.2; train the run again"
         )
+    tasks = ("multimodal", *modalities)
     source = run.provenance["data"]
-    return {
-        "format": FORMAT,
-        "config": run.config.model_dump(mode="json"),
-        "modalities": modalities,
-        "statistics": {name: statistic.tolist() for name, statistic in statistics.items()},
-        "test": records.null_for_nan(run.metrics["test"]),
-        "best_epoch": run.provenance["best_epoch"],
-        "data": {name: source[name] for name in ("file", "sha256", "planted") if name in source},
-        "commit": run.provenance["commit"],
-    }
+    return Origin(
+        format=FORMAT,
+        config=run.config,
+        modalities=modalities,  # type: ignore[arg-type]  # checked when it is made
+        statistics={name: statistic.tolist() for name, statistic in statistics.items()},
+        test={task: values for task, values in records.null_for_nan(run.metrics["test"]).items() if task in tasks},
+        best_epoch=run.provenance["best_epoch"],
+        data={name: source[name] for name in ("file", "sha256") if name in source},
+        commit=run.provenance["commit"],
+    )
 
 
-def restored(origin: dict[str, Any], weights: Path) -> Model:
-    """The model that an origin describes.
+def restored(origin: Origin, weights: Path) -> Model:
+    """The model that an origin describes, in evaluation mode.
 
     Args:
-        origin: see there.
+        origin: of the run.
         weights: a safetensors file.
 
     Raises:
         OSError: the text encoder cannot be fetched.
         ValueError: the weights cannot be read, or are of another model.
     """
-    config = RunConfig(**origin["config"])
     try:
         with (
             torch.random.fork_rng()
         ):  # the random weights, which are replaced, draw nothing from the caller's generator
-            model = build.model(config, _like_train(config, origin, weights))
+            model = build.model(origin.config, _like_train(origin, weights))
     except SafetensorError as error:
         raise ValueError(f"{weights}: cannot be read ({error}); get the file again") from None
-    load_weights(model, weights, origin["commit"])
+    load_weights(model, weights, origin.commit)
     model.origin = origin
-    return model
+    return model.eval()
 
 
-def statistics(origin: Mapping[str, Any]) -> dict[str, Tensor]:
-    """Those of an origin, as `load_unlabelled` takes them."""
-    return {name: torch.tensor(values) for name, values in origin["statistics"].items()}
-
-
-def model_card(origin: Mapping[str, Any]) -> str:
-    """A README for a model that is handed on: what it is, its test metrics, how it is used, its limits."""
-    config = RunConfig(**origin["config"])
-    metrics = origin["test"]
-    names = list(metrics["multimodal"])
-    rows = [
-        f"| {task} | {' | '.join('–' if each[name] is None else f'{each[name]:.4f}' for name in names)} |"
-        for task, each in metrics.items()
-    ]
-    data = origin["data"]
-    source = f"`{data['file']}`, SHA-256 `{data['sha256']}`" if "file" in data else "drawn by `planted_features`"
-    return f"""---
-library_name: msa_core
-tags:
-- multimodal-sentiment-analysis
-- pytorch_model_hub_mixin
----
-
-# {config.dataset.title}, {config.variant}, seed {config.seed}
-
-A multimodal sentiment model of arXiv 2305.08473 for {", ".join(origin["modalities"])}, trained by `msa_core`.
-
-| | |
-|---|---|
-| data set | {config.dataset.title} ({source}) |
-| variant | `{config.variant}` |
-| seed | {config.seed} |
-| epoch | {origin["best_epoch"]}, the one with the lowest validation MAE |
-| text encoder | {f"`{config.text.encoder}`" if "text" in origin["modalities"] else "none"} |
-| commit | {origin["commit"] or "unknown"} |
-
-## Test metrics
-
-One run. Other seeds give other numbers.
-
-| task | {" | ".join(names)} |
-|---|{"---|" * len(names)}
-{chr(10).join(rows)}
-
-## Use
-
-```python
-import msa_core
-from msa_core.model import MSAModel
-
-model = MSAModel.from_pretrained("...")  # this folder, or its name on the hub
-table = msa_core.predict(model, "features.pkl")
-```
-
-## Limits
-
-- {config.dataset.remark or "None is known for this data set beside those below."}
-- Sentiment is on the scale of the training labels, within ±{config.dataset.label_bound:g}.
-- Audio and vision features must be extracted as those of the training: {_widths(origin) or "it has none"}.
-- A modality that a sample lacks is replaced by one vector. It is trained only if training samples lacked the modality.
-- A modality's own sentiment was trained without human labels of that modality, unless the variant is `true_labels`.
-- The weights hold no text encoder's vocabulary or settings: `msa_core` gets these by the encoder's name.
-"""
-
-
-def _widths(origin: Mapping[str, Any]) -> str:
-    widths = {name: len(origin["statistics"][f"{name}/mean"]) for name in origin["modalities"] if name != "text"}
-    return ", ".join(f"{name} has {width} values a frame" for name, width in widths.items())
-
-
-def _read_origin(file: Path) -> dict[str, Any]:
+def _read_origin(file: Path) -> Origin:
     try:
-        origin = json.loads(file.read_text())
-        version = origin["format"]
-    except (ValueError, TypeError, KeyError):
-        raise ValueError(
-            f"{file}: got no settings of a model of msa_core, expected what MSAModel.save_pretrained writes; get the "
-            "folder again"
-        ) from None
-    if version != FORMAT:
-        raise ValueError(f"{file}: got format {version}, expected {FORMAT}; use the msa_core that wrote it")
-    try:
-        RunConfig(**origin["config"])
+        return Origin.model_validate_json(file.read_bytes())
     except ValidationError as error:
-        raise ValueError(f"{file}: {problems(error, RunConfig)}; use the msa_core that wrote it") from None
-    return origin
+        raise ValueError(
+            f"{file}: {problems(error, Origin)}; get the folder again, or use the msa_core that wrote it"
+        ) from None
 
 
-def _like_train(config: RunConfig, origin: Mapping[str, Any], weights: Path) -> FeatureSet:
+def _like_train(origin: Origin, weights: Path) -> FeatureSet:
     """No samples, with what the model's parts are made from: widths of frames, and the tokens of the train split."""
-    values = {}
-    for modality in origin["modalities"]:
+    text, values = origin.config.text, dict[str, Tensor]()
+    for modality in origin.modalities:
         if modality != "text":
-            values[modality] = torch.empty(0, len(origin["statistics"][f"{modality}/mean"]))
-        elif config.text.frozen:
-            values[modality] = torch.empty(0, states_width(config.text.encoder))
+            values[modality] = torch.empty(0, origin.widths[modality])
         else:
-            values[modality] = trained_rows(weights)
+            values[modality] = torch.empty(0, states_width(text.encoder)) if text.frozen else trained_rows(weights)
     sequences = {modality: Ragged(each, torch.zeros(1, dtype=torch.int64)) for modality, each in values.items()}
-    return FeatureSet("train", [], torch.empty(0), config.dataset.label_bound, sequences)
+    return FeatureSet("train", [], torch.empty(0), origin.config.dataset.label_bound, sequences)
 
 
 def _planted_statistics(config: RunConfig) -> dict[str, Tensor]:
