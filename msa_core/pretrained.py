@@ -162,8 +162,8 @@ def origin(run: Run, folder: Path) -> Origin:
     statistics = _planted_statistics(run.config) if planted else run.statistics or {}
     if lacking := [name for name in modalities if name != "text" and f"{name}/mean" not in statistics]:
         raise ValueError(
-            f"{folder}: got no mean and scale of the frames of {lacking}, expected them in provenance.json, where runs "
-            "have kept them since version 0.2; train the run again"
+            f"{folder}: got no mean and scale of the frames of {lacking}, expected them in provenance.json; "
+            "the run is of a version that did not keep them: train it again"
         )
     tasks = ("multimodal", *modalities)
     source = run.provenance["data"]
