@@ -30,7 +30,7 @@ def predict(run: str | Path | Model, features: str | Path) -> pd.DataFrame:
             all splits, some of them, or none (one dict of fields). `msa_core.write_features` writes one.
 
     Returns:
-        A row a sample, in the order of the file:
+        A row a sample, in the order of the file, but train before valid before test:
 
         - "id"; "split", unless the file has none;
         - "sentiment", on the scale of the labels that the model was trained on;
