@@ -19,9 +19,9 @@ from msa_core.precision import dtype_of
 def predict(run: str | Path | Model, features: str | Path) -> pd.DataFrame:
     """The sentiment of each sample of a feature file, by a trained model.
 
-    The file that the model was trained on is not needed: a run keeps the statistics by which frames are standardised,
-    and the name of its text encoder, whose tokenizer reads the text. A CUDA GPU is used if there is one and the run's
-    settings allow it.
+    The file that the model was trained on is not needed: a run keeps the statistics by which frames are standardised
+    (one of format 1 takes them from its file), and the name of its text encoder, whose tokenizer reads the text. A CUDA
+    GPU is used if there is one and the run's settings allow it.
 
     Args:
         run: a finished run's folder, `<runs>/<dataset>/<variant>/seed-<seed>`; or a folder that

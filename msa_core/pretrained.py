@@ -155,16 +155,15 @@ def origin(run: Run, folder: Path) -> Origin:
         folder: its own, for messages.
 
     Raises:
-        ValueError: the run is from before runs kept the statistics of their frames.
+        FileNotFoundError, ValueError: the run is of format 1, which kept no statistics of its frames, and its feature
+            file is not there, or is another one.
     """
     modalities = list(dict.fromkeys(name.partition("/")[0] for name in run.covariances))
-    planted = run.config.dataset.features is None
-    statistics = _planted_statistics(run.config) if planted else run.statistics or {}
-    if lacking := [name for name in modalities if name != "text" and f"{name}/mean" not in statistics]:
-        raise ValueError(
-            f"{folder}: got no mean and scale of the frames of {lacking}, expected them in provenance.json; "
-            "the run is of a version that did not keep them: train it again"
-        )
+    statistics = run.statistics or {}
+    if run.config.dataset.features is None:
+        statistics = _planted_statistics(run.config)
+    elif not statistics and modalities != ["text"]:
+        statistics = _statistics_of_file(run, folder)
     tasks = ("multimodal", *modalities)
     source = run.provenance["data"]
     return Origin(
@@ -221,6 +220,19 @@ def _like_train(origin: Origin, weights: Path) -> FeatureSet:
             values[modality] = torch.empty(0, states_width(text.encoder)) if text.frozen else trained_rows(weights)
     sequences = {modality: Ragged(each, torch.zeros(1, dtype=torch.int64)) for modality, each in values.items()}
     return FeatureSet("train", [], torch.empty(0), origin.config.dataset.label_bound, sequences)
+
+
+def _statistics_of_file(run: Run, folder: Path) -> dict[str, Tensor]:
+    """Of the run's own feature file, for a run of format 1."""
+    train = build.dataset(run.config)["train"]
+    trained_on, found = (source.get("sha256") for source in (run.provenance["data"], train.source))
+    if trained_on != found:
+        raise ValueError(
+            f"{folder}: got a run that keeps no mean and scale of its frames (format 1), and a feature file "
+            f"{run.config.dataset.features} of SHA-256 {found}, expected {trained_on}; put the file back on which the "
+            "run was trained, or train it again"
+        )
+    return dict(train.statistics)
 
 
 def _planted_statistics(config: RunConfig) -> dict[str, Tensor]:

@@ -1,5 +1,6 @@
 """A finished run on other samples. Oracle: what the run itself wrote of the same samples while its data were there."""
 
+import json
 import pickle
 import re
 import shutil
@@ -71,6 +72,16 @@ def assert_as_written(table, written):
         distance = (written["multimodal"] - written[modality]).abs()
         np.testing.assert_allclose(table[f"{modality}_distance"][present], distance[present], rtol=1e-9, atol=1e-12)
         assert table.loc[~present, [f"{modality}_sentiment", f"{modality}_distance"]].isna().all(axis=None)
+
+
+def altered(folder, place, config=None, provenance=None):
+    """A copy of a run's folder as format 1, which has no checksums."""
+    shutil.copytree(folder, place)
+    provenance = provenance or json.loads((folder / "provenance.json").read_text())
+    (place / "provenance.json").write_text(json.dumps(provenance | {"format": 1}))
+    (place / "config.yaml").write_text(config or (folder / "config.yaml").read_text())
+    (place / "SHA256SUMS").unlink()
+    return place
 
 
 def without_labels(fields):
@@ -199,14 +210,27 @@ def test_modalities_that_the_run_did_not_have_are_refused_and_those_that_it_left
     path = save(tmp_path, make_content()["test"])
     folder, written = trained(**{"dataset.modalities": ["text", "audio"], "objective.alignment.pairs": {}})
     assert_as_written(predict(folder, path), written.query("split == 'test'").reset_index(drop=True))
-    shutil.copytree(folder, tmp_path / "run")
-    config = (tmp_path / "run" / "config.yaml").read_text()
-    (tmp_path / "run" / "config.yaml").write_text(re.sub(r"  modalities:\n  - text\n  - audio\n", "", config))
-    (tmp_path / "run" / "SHA256SUMS").unlink()
-    provenance = (tmp_path / "run" / "provenance.json").read_text()
-    (tmp_path / "run" / "provenance.json").write_text(provenance.replace('"format": 2', '"format": 1'))
+    config = (folder / "config.yaml").read_text()
+    copy = altered(folder, tmp_path / "run", config=re.sub(r"  modalities:\n  - text\n  - audio\n", "", config))
     with pytest.raises(ValueError, match=r"got \['text', 'audio', 'vision'\], expected \['text', 'audio'\]"):
-        predict(tmp_path / "run", path)
+        predict(copy, path)
+
+
+def test_a_run_of_format_1_takes_the_statistics_from_its_own_file(trained, tmp_path):
+    """It keeps none: its file must be there, and be the one that it was trained on."""
+    folder, written = trained()
+    provenance = json.loads((folder / "provenance.json").read_text())
+    del provenance["data"]["statistics"]
+    copy = altered(folder, tmp_path / "run", provenance=provenance)
+    path = save(tmp_path, make_content()["test"])
+    with pytest.raises(FileNotFoundError, match=r"training\.pkl: no such feature file"):
+        predict(copy, path)
+    own = folder.parent / "training.pkl"
+    own.write_bytes(pickle.dumps(make_content()))
+    assert_as_written(predict(copy, path), written.query("split == 'test'").reset_index(drop=True))
+    own.write_bytes(pickle.dumps(make_content(scale=2.0)))
+    with pytest.raises(ValueError, match=r"run: got a run that keeps no mean and scale .*; put the file back"):
+        predict(copy, path)
 
 
 def test_what_is_not_there_is_said(finished, tmp_path):
