@@ -32,6 +32,34 @@ def put(partial: Path, place: Path) -> None:
 
 
 @contextmanager
+def created(place: Path) -> Iterator[Path]:
+    """A path to write a new file to; once it is complete, it is moved to its place.
+
+    Raises:
+        FileExistsError: there is a file at its place, which is never overwritten.
+        FileNotFoundError: there is no such folder.
+        OSError: it cannot be written, see `refusals_explained`.
+    """
+    refuse_existing(place)
+    if not place.parent.is_dir():
+        raise FileNotFoundError(f"{place}: got no folder {place.parent}, expected one; make it, or name another one")
+    partial = place.with_name(f".{place.name}.partial")
+    try:
+        with refusals_explained(place.parent):
+            yield partial
+            refuse_existing(place)
+            put(partial, place)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def refuse_existing(place: Path) -> None:
+    """Raise a `FileExistsError` if something is at a new file's place."""
+    if place.exists():
+        raise FileExistsError(f"{place}: is there already and is not overwritten; remove it, or name another file")
+
+
+@contextmanager
 def refusals_explained(folder: Path) -> Iterator[None]:
     """Turn a full disk, a read-only file system and a missing right into one line with the path and the remedy.
 

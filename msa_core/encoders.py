@@ -11,6 +11,7 @@ from textwrap import shorten
 from typing import Any, cast
 
 import torch
+from safetensors import safe_open
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 from transformers import (
@@ -52,6 +53,13 @@ class TrainedRows(nn.Module):
         place = self.get_buffer("place")[ids]
         trained = nn.functional.embedding(place.clamp(min=0), self.trained)
         return torch.where(place[..., None] >= 0, trained, self.get_buffer("pretrained")[ids])
+
+
+def trained_rows(weights: Path) -> Tensor:
+    """The rows that the `TrainedRows` of a model's safetensors file trains, (R,), as its constructor takes them."""
+    with safe_open(weights, framework="pt") as stored:
+        (place,) = (stored.get_tensor(name) for name in stored.keys() if name.endswith(".place"))  # noqa: SIM118
+    return (place >= 0).nonzero()[:, 0]
 
 
 class TextEncoder(nn.Module):
@@ -186,6 +194,11 @@ def most_tokens(name: str, tokenizer: PreTrainedTokenizerBase) -> float:
     config = _tiny_config() if name == "tiny" else _pretrained(AutoConfig, name)
     positions = getattr(config, "max_position_embeddings", None)
     return min(tokenizer.model_max_length, positions if positions and positions > 0 else math.inf)
+
+
+def states_width(name: str) -> int:
+    """Width of an encoder's states; names and errors as in `load_text_encoder`."""
+    return int((_tiny_config() if name == "tiny" else _pretrained(AutoConfig, name)).hidden_size)
 
 
 def _tiny_config() -> BertConfig:

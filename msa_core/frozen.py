@@ -39,7 +39,7 @@ def freeze_text(
     Raises:
         ValueError: the data have no text, or the encoder is untrained.
     """
-    if "text" not in data["train"].modalities:
+    if any("text" not in features.modalities for features in data.values()):
         raise ValueError("text.frozen: got true for data without text, expected text; leave it false")
     if text_encoder == "tiny":
         raise ValueError(

@@ -7,7 +7,7 @@ import math
 from collections.abc import Callable, Mapping
 from numbers import Real
 from types import MappingProxyType
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -49,11 +49,13 @@ class Model(nn.Module):
         tasks: what it predicts: "multimodal", then each modality with a unimodal task.
         encoding_widths: modality -> width of its encoding.
         feature_widths: task -> width of its feature.
+        origin: of a finished run's model, its `msa_core.pretrained.Origin`; None of any other.
     """
 
     tasks: tuple[str, ...]
     encoding_widths: dict[str, int]
     feature_widths: dict[str, int]
+    origin: Any = None
 
     def parameter_groups(self) -> dict[str, list[nn.Parameter]]:
         """Group of `training.groups` -> its parameters; every other parameter trains in the group "rest"."""

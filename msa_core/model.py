@@ -6,7 +6,8 @@ import torch
 from torch import Tensor, nn
 
 from msa_core.data.features import Batch
-from msa_core.interfaces import Model, MSAOutput, Nothing
+from msa_core.hub import HubModel
+from msa_core.interfaces import MSAOutput, Nothing
 
 __all__ = ["Head", "MSAModel", "MSAOutput", "Projection"]
 
@@ -38,7 +39,7 @@ class Head(nn.Module):
         return self.out(self.hidden(feature).relu()).squeeze(-1)
 
 
-class MSAModel(Model):
+class MSAModel(HubModel):
     """Composed of its parts; knows nothing of losses, labels or data sets.
 
     A sample that lacks a modality has a learned vector in the place of its encoding (zero before training).

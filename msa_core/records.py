@@ -114,7 +114,7 @@ def write_run(folder: Path, run: Run, model: nn.Module) -> None:
     run.labels.to_parquet(partial / "labels.parquet", index=False)
     np.savez_compressed(partial / "alignment.npz", allow_pickle=False, **run.covariances)
     (partial / "provenance.json").write_text(_json({"format": FORMAT} | run.provenance))
-    (partial / "metrics.json").write_text(_json(_null_for_nan(run.metrics)))
+    (partial / "metrics.json").write_text(_json(null_for_nan(run.metrics)))
     lines = [f"{_digest(partial / name)}  {name}\n" for name in sorted((*READ_FILES, WEIGHTS))]
     (partial / CHECKSUMS).write_text("".join(lines))
     shutil.rmtree(folder, ignore_errors=True)
@@ -216,10 +216,10 @@ def _read_metrics(file: Path) -> dict[str, dict[str, dict[str, float]]]:
     )
 
 
-def _null_for_nan(content: Any) -> Any:
+def null_for_nan(content: Any) -> Any:
     """Nested mappings with None for NaN, which JSON does not have."""
     if isinstance(content, dict):
-        return {name: _null_for_nan(value) for name, value in content.items()}
+        return {name: null_for_nan(value) for name, value in content.items()}
     return None if content != content else content
 
 

@@ -78,18 +78,31 @@ def load(folder: Path, trained: bool = True) -> tuple[Run, Model, dict[str, Feat
     set_seed(run.config.seed)
     model = build.model(run.config, data["train"])
     if trained:
-        weights = folder / records.WEIGHTS
         records.verify(folder, records.WEIGHTS)
-        try:
-            load_model(model, weights)
-        except (OSError, SafetensorError) as error:
-            raise ValueError(f"{weights}: cannot be read ({error}); remove {folder} and train it again") from None
-        except RuntimeError as error:
-            raise ValueError(
-                f"{weights}: got weights of another model than the run's config.yaml makes with this code "
-                f"(the run's commit: {run.provenance['commit']}); remove {folder} and train it again ({error})"
-            ) from None
+        load_weights(model, folder / records.WEIGHTS, run.provenance["commit"])
     return run, model, data
+
+
+def load_weights(model: Model, weights: Path, commit: str | None) -> None:
+    """Give a model, built from a run's settings, the run's weights.
+
+    Args:
+        model: takes them in place.
+        weights: a safetensors file.
+        commit: of the run, for the message.
+
+    Raises:
+        ValueError: the file cannot be read, or is of another model.
+    """
+    try:
+        load_model(model, weights)
+    except (OSError, SafetensorError) as error:
+        raise ValueError(f"{weights}: cannot be read ({error}); get the file again, or train the run again") from None
+    except RuntimeError as error:
+        raise ValueError(
+            f"{weights}: got weights of another model than the run's settings make with this code (the run's commit: "
+            f"{commit}); use the code of that commit, or train it again ({error})"
+        ) from None
 
 
 def other_settings(config: RunConfig, folder: Path) -> list[str]:

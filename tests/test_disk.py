@@ -4,7 +4,7 @@ import errno
 
 import pytest
 
-from msa_core.disk import put, refusals_explained
+from msa_core.disk import created, put, refusals_explained
 
 
 def test_a_file_and_a_folder_are_put_in_their_place(tmp_path):
@@ -17,6 +17,30 @@ def test_a_file_and_a_folder_are_put_in_their_place(tmp_path):
     put(tmp_path / "folder", tmp_path / "other")
     assert (tmp_path / "other" / "inner" / "file").read_text() == "new"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["other", "place"]
+
+
+def test_a_new_file_appears_whole_or_not_at_all_and_replaces_nothing(tmp_path):
+    with created(tmp_path / "new.csv") as partial:
+        partial.write_text("whole")
+        assert not (tmp_path / "new.csv").exists()
+    with pytest.raises(KeyboardInterrupt), created(tmp_path / "other.csv") as partial:
+        partial.write_text("half")
+        raise KeyboardInterrupt
+    with (
+        pytest.raises(FileExistsError, match=r"late\.csv: is there already"),
+        created(tmp_path / "late.csv") as partial,
+    ):
+        partial.write_text("mine")
+        (tmp_path / "late.csv").write_text("of another process, meanwhile")
+    with (
+        pytest.raises(FileNotFoundError, match=r"got no folder .*none, expected one"),
+        created(tmp_path / "none" / "x"),
+    ):
+        pass
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {
+        "new.csv": "whole",
+        "late.csv": "of another process, meanwhile",
+    }
 
 
 def torch_error():

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from msa_core import paths, records, run
+from msa_core import paths, predict, records, run, write_features
 from msa_core.analysis import probes
 from msa_core.config import grid, resolve
 from msa_core.training import encodings
@@ -87,7 +87,31 @@ def test_train_notebook(tmp_path):
     assert sum("image/png" in output.get("data", {}) for output in shown) == 5
 
 
-ANALYSES = [path for path in NOTEBOOKS if path.stem[:2] >= "02"]
+@pytest.mark.slow
+def test_predict_notebook(tmp_path):
+    """With its example and with a file; an output that is there is refused before anything is done."""
+    folder, output = tmp_path / "seed-1111", tmp_path / "predictions.csv"
+    sizes = {"dataset.planted": {"num_train": 40, "num_valid": 20, "num_test": 20}}
+    run.train(resolve("planted", overrides=sizes | {"training.max_epochs": 1}), folder)
+    process = papermill("11_predict.ipynb", tmp_path / "out.ipynb", "-p", "run", folder, "-p", "output", output)
+    assert process.returncode == 0, process.stderr
+    assert len(pd.read_csv(output)) == 20
+    shown = [output for cell in code_cells(tmp_path / "out.ipynb") for output in cell.outputs]
+    assert sum("image/png" in output.get("data", {}) for output in shown) == 1
+    frame = pd.DataFrame({"id": ["007", "8"], "text": ["the plot was good", "the plot was bad"]})
+    frames = [np.ones((4, 5)), None], [np.ones((3, 20)), np.ones((2, 20))]
+    write_features(frame, *frames, tmp_path / "own.pkl")
+    arguments = ["-p", "run", folder, "-p", "features", tmp_path / "own.pkl", "-p", "output"]
+    process = papermill("11_predict.ipynb", tmp_path / "out.ipynb", *arguments, tmp_path / "own.csv")
+    assert process.returncode == 0, process.stderr
+    written = pd.read_csv(tmp_path / "own.csv", dtype={"id": str})
+    pd.testing.assert_frame_equal(written, predict(folder, tmp_path / "own.pkl"))
+    process = papermill("11_predict.ipynb", tmp_path / "out.ipynb", *arguments, output)
+    assert "predictions.csv: is there already and is not overwritten" in process.stderr
+    assert len(pd.read_csv(output)) == 20
+
+
+ANALYSES = [path for path in NOTEBOOKS if path.stem[:2] >= "02" and path.stem != "11_predict"]
 
 
 @pytest.mark.parametrize("path", ANALYSES, ids=lambda path: path.stem)

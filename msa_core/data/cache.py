@@ -5,7 +5,7 @@ import json
 import logging
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
@@ -18,11 +18,12 @@ from safetensors import safe_open
 from torch import Tensor
 
 from msa_core import MODALITIES, SPLITS
-from msa_core.data.checks import FRAME_MODALITIES, UNIMODAL_LABEL_FIELDS, SplitChecks, listed
+from msa_core.data.checks import FRAME_MODALITIES, SplitChecks
+from msa_core.data.contents import FRAME_VALUES, Contents
 from msa_core.data.features import Ragged
-from msa_core.data.frames import Frames, Moments
+from msa_core.data.messages import WHOLE
 from msa_core.data.pickles import read_pickle
-from msa_core.data.splits import checked_splits, common_fields
+from msa_core.data.splits import checked_splits
 from msa_core.data.tensors import Streamed, new_file, write_tensors
 
 logger = logging.getLogger(__name__)
@@ -31,7 +32,6 @@ CACHE_VERSION = 3  # raise it when the fields of this cache or of the token cach
 METADATA = "msa_core"  # the key of a cache's metadata in the file's header
 COUNTS = ("replaced_frames", "absent", "padded_at_start")  # metadata: "<split>/<modality>" -> number
 UNSETTLED = 2 * 10**9  # nanoseconds: within them, a file may change and keep its times
-FRAME_VALUES = frozenset(f"{split}/{modality}/values" for split in SPLITS for modality in FRAME_MODALITIES)
 
 
 class CacheReader:
@@ -40,12 +40,18 @@ class CacheReader:
     Attributes:
         metadata: of the cache, as it was written.
         names: of its tensors.
+        splits: that it holds.
     """
 
     def __init__(self, file: Any) -> None:
         self._file = file
         self.metadata: dict[str, Any] = json.loads(file.metadata()[METADATA])
         self.names = frozenset(file.keys())
+        self.splits = [split for split in (*SPLITS, WHOLE) if f"{split}/id/values" in self.names]
+
+    def has(self, field: str) -> bool:
+        """Whether the splits have such sequences, or such strings."""
+        return f"{self.splits[0]}/{field}/values" in self.names
 
     def tensor(self, name: str) -> Tensor:
         return self._file.get_tensor(name)
@@ -87,7 +93,7 @@ def ensure_cache(cache: Path, path: Path, label_bound: float) -> None:
     """
     sha256 = file_sha256(path, cache.with_name(f"{cache.name}.source"))
     if not _is_sound(cache, sha256, label_bound):
-        _write_cache(cache, path, sha256, label_bound)
+        write_cache(cache, path, sha256, label_bound)
 
 
 def file_sha256(path: Path, record: Path) -> str:
@@ -161,8 +167,19 @@ def _require(sound: bool) -> None:
         raise ValueError("a damaged cache")
 
 
-def _write_cache(cache: Path, path: Path, sha256: str, label_bound: float) -> None:
-    """Check the whole file and write its cache, which appears by a rename at the end: whole or not at all."""
+def write_cache(cache: Path, path: Path, sha256: str, label_bound: float, labelled: bool = True) -> None:
+    """Check the whole file and write its cache, which appears by a rename at the end: whole or not at all.
+
+    Args:
+        cache: its place.
+        path: the feature file.
+        sha256: of the feature file.
+        label_bound: H.
+        labelled: see `checked_splits`.
+
+    Raises:
+        OSError, ValueError: see `ensure_cache`.
+    """
     if not cache.parent.is_dir() or not os.access(cache.parent, os.W_OK):
         problem = "cannot write the cache" if cache.parent.is_dir() else "there is no such folder for the cache"
         raise PermissionError(
@@ -171,16 +188,17 @@ def _write_cache(cache: Path, path: Path, sha256: str, label_bound: float) -> No
         )
     before = _identity(path)
     content, release = read_pickle(path)
-    splits = checked_splits(path, content)
-    found = _Found(label_bound, release)
+    splits = checked_splits(path, content, labelled)
+    found = Contents(label_bound, release)
     for split in splits.values():
-        found.add(split, common_fields(splits))
+        for add in found.steps(split):
+            add()
     digests: dict[str, str] = {}
     metadata = {
         "version": CACHE_VERSION,
         "sha256": sha256,
         "label_bound": label_bound,
-        "text_states": "text" in splits["train"].fields,
+        "text_states": any("text" in split.fields for split in splits.values()),
         **{name: getattr(found, name) for name in COUNTS},  # complete when the tensors are written
         "digests": digests,
     }
@@ -199,7 +217,7 @@ def _write_cache(cache: Path, path: Path, sha256: str, label_bound: float) -> No
     _report(path, splits, found)
 
 
-def _report(path: Path, splits: dict[str, SplitChecks], found: "_Found") -> None:
+def _report(path: Path, splits: dict[str, SplitChecks], found: Contents) -> None:
     """Log what the first read has found and not refused."""
     samples = {f"{split}/{modality}": len(splits[split].ids) for split in splits for modality in MODALITIES}
     for numbers, totals, message in (
@@ -208,89 +226,8 @@ def _report(path: Path, splits: dict[str, SplitChecks], found: "_Found") -> None
         (found.padded_at_start, samples, "frames padded at their start, read from their end, in samples"),
     ):
         if some := {name: number for name, number in numbers.items() if number}:
-            counts = ", ".join(f"{name} {number} of {totals[name]}" for name, number in some.items())
+            counts = ", ".join(f"{name.removeprefix('/')} {number} of {totals[name]}" for name, number in some.items())
             logger.warning("%s: %s: %s", path, message, counts)
-
-
-class _Found:
-    """What a file holds: each split is checked and added, train first.
-
-    Attributes:
-        tensors: the cache's, by name.
-        frames: "<split>/<modality>" -> number of frames.
-        replaced_frames: "<split>/<modality>" -> number of frames; once the tensors are written, the number of frames
-            that hold an unreadable value.
-        absent: "<split>/<modality>" -> number of samples that lack the modality, where it is not 0.
-        padded_at_start: "<split>/<modality>" -> number of samples whose padding comes first, where it is not 0.
-    """
-
-    def __init__(self, label_bound: float, release: Callable[[], None]) -> None:
-        self.label_bound, self.release = label_bound, release
-        self.tensors: dict[str, Streamed] = {}
-        self.frames: dict[str, int] = {}
-        self.replaced_frames: dict[str, int] = {}
-        self.absent: dict[str, int] = {}
-        self.padded_at_start: dict[str, int] = {}
-
-    def add(self, split: SplitChecks, fields: set[str]) -> None:
-        """Check every field of a split."""
-        self.tensors |= _strings(f"{split.name}/id", split.ids)
-        self.tensors[f"{split.name}/labels"] = Streamed.of(split.labels("regression_labels", self.label_bound))
-        for modality, field in UNIMODAL_LABEL_FIELDS.items():
-            if field in fields:
-                self.tensors[f"{split.name}/labels/{modality}"] = Streamed.of(split.labels(field, self.label_bound))
-        if "raw_text" in fields:
-            self.tensors |= _strings(f"{split.name}/raw_text", split.strings("raw_text"))
-        if "text_bert" in fields:
-            tokens, lengths = split.text_bert()
-            if "raw_text" not in fields:
-                split.require_sequences("text_bert", lengths, "text_bert")
-                self._count(self.absent, f"{split.name}/text", lengths == 0)
-            real = tokens[np.arange(tokens.shape[1]) < lengths[:, None]]
-            self.tensors[f"{split.name}/text_bert/values"] = Streamed.of(real.astype(np.int64))
-            self.tensors[f"{split.name}/text_bert/offsets"] = _offsets(lengths)
-        for modality in FRAME_MODALITIES:
-            if modality in fields:
-                train = self.tensors.get(f"train/{modality}/values")
-                self._add_frames(split, modality, split.frames(modality, None if train is None else train.shape[1]))
-
-    def _add_frames(self, split: SplitChecks, modality: str, frames: Frames) -> None:
-        """Frames without padding, and of train their mean and standard deviation."""
-        name = f"{split.name}/{modality}"
-        self._count(self.absent, name, frames.lengths == 0)
-        self._count(self.padded_at_start, name, frames.starts > 0)
-        shape = int(frames.lengths.sum()), frames.width
-        self.frames[name] = self.replaced_frames[name] = shape[0]
-        moments = Moments() if split.name == "train" else None
-        self.tensors[f"{name}/offsets"] = _offsets(frames.lengths)
-        pieces = self._pieces(split, modality, frames, moments)
-        self.tensors[f"{name}/values"] = Streamed(shape, np.dtype(np.float32), pieces)
-        if moments is not None:  # written after the values, when all frames have been added
-            for statistic, last in (("mean", moments.final_mean()), ("scale", moments.final_scale())):
-                self.tensors[f"{modality}/{statistic}"] = Streamed(shape[1:], np.dtype(np.float32), last)
-
-    def _pieces(self, split: SplitChecks, modality: str, frames: Frames, moments: Moments | None) -> Iterator[NDArray]:
-        """The real frames, counted and added to the moments on their way."""
-        name = f"{split.name}/{modality}"
-        self.replaced_frames[name] = 0
-        for values in frames.pieces(self.release):
-            self.replaced_frames[name] += int(np.isnan(values).any(axis=1).sum())
-            if moments is not None and len(values):
-                moments.add(values)
-            yield values
-        if moments is not None and not moments.count.all():
-            without = (moments.count == 0).nonzero()[0].tolist()
-            split.fail(
-                modality,
-                got=f"no readable value of {len(without)} of {frames.width} features (number {listed(without)})",
-                expected="at least one finite value of each feature in train",
-                remedy="leave these features out of every split, or extract them again",
-            )
-
-    @staticmethod
-    def _count(numbers: dict[str, int], name: str, samples: NDArray) -> None:
-        if samples.any():
-            numbers[name] = int(samples.sum())
 
 
 def digested(name: str, tensor: Streamed, digests: dict[str, str]) -> Streamed:
@@ -312,16 +249,3 @@ def _digest(dtype: np.dtype, shape: tuple[int, ...], pieces: Iterable[NDArray]) 
     for piece in pieces:
         digest.update(piece.tobytes())
     return digest
-
-
-def _strings(name: str, strings: list[str]) -> dict[str, Streamed]:
-    encoded = [string.encode() for string in strings]
-    joined = b"".join(encoded)
-    return {
-        f"{name}/values": Streamed.of(np.frombuffer(joined, np.uint8) if joined else np.empty(0, np.uint8)),
-        f"{name}/offsets": _offsets(np.array([len(string) for string in encoded])),
-    }
-
-
-def _offsets(lengths: NDArray) -> Streamed:
-    return Streamed.of(np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64))

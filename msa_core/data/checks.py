@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from msa_core.data import limits, plain
 from msa_core.data.frames import Frames, placement
+from msa_core.data.messages import listed, located, refuse_any, shown
 
 FRAME_MODALITIES = ("audio", "vision")
 MODALITY_FIELDS = (*FRAME_MODALITIES, "raw_text", "text_bert")
@@ -18,90 +19,109 @@ UNIMODAL_LABEL_FIELDS = {
     "audio": "regression_labels_A",
     "vision": "regression_labels_V",
 }
-SHOWN = 5  # the largest number of ids, fields or features in a message
+LABEL_FIELDS = ("regression_labels", *UNIMODAL_LABEL_FIELDS.values())
+OPTIONAL_FIELDS = (*MODALITY_FIELDS, *UNIMODAL_LABEL_FIELDS.values())
 WHOLE_NUMBERS = 2**53  # float64 holds every whole number below it
 
 
 class SplitChecks:
-    """One split of the raw file, checked field by field; every failure is one message."""
+    """One split of the raw file, checked field by field; every failure is one message.
 
-    def __init__(self, path: Path, name: str, fields: Any) -> None:
-        self.path, self.name = path, name
+    Where a field has several kinds of wrong samples, the later ones are notes of the `ValueError` of the first.
+
+    Args:
+        path: of the file, for messages.
+        name: of the split, or `WHOLE`.
+        fields: name -> values.
+        labelled: False: the split is to be predicted. Its labels are not read, and train need not have each modality.
+    """
+
+    def __init__(self, path: Path, name: str, fields: Any, labelled: bool = True) -> None:
+        self.path, self.name, self.labelled = path, name, labelled
+        self.trained_on = labelled and name == "train"
         self.ids: list[str] = []
         if not isinstance(fields, dict):
             self.fail("", got=type(fields).__name__, expected="a dict of fields", remedy="see load_features")
-        self.fields = fields
-        for required in ("id", "regression_labels"):
-            if required not in fields:
-                self.fail(
-                    required,
-                    got=f"only [{listed(sorted(map(str, fields)))}]",
-                    expected="the field",
-                    remedy="add it to the file",
-                )
+        self.fields = {field: fields[field] for field in fields if labelled or field not in LABEL_FIELDS}
         self.ids = [str(i) for i in self.strings("id", str | int | np.integer)]
         if not self.ids:
             self.fail("id", got="no samples", expected="at least one", remedy="give every split its samples")
-        for field in (*MODALITY_FIELDS, *UNIMODAL_LABEL_FIELDS.values(), "regression_labels"):
-            if field in fields and len(self.entries(field)) != len(self.ids):
-                self.fail(
-                    field,
-                    got=f"{len(self.entries(field))} entries",
-                    expected=f"{len(self.ids)}, one for each id",
-                    remedy="write the file again with one entry a sample",
-                )
 
     def fail(self, field: str, got: str, expected: str, remedy: str, sample: int | None = None) -> NoReturn:
         """Raise the `ValueError` of a field (empty: of the whole split) and, if it is known, of a sample's place."""
-        where = f", field {field!r}" if field else ""
+        raise ValueError(self.message(field, got, expected, remedy, sample))
+
+    def message(self, field: str, got: str, expected: str, remedy: str, sample: int | None = None) -> str:
+        """What `fail` says."""
         which = f", id {self.ids[sample]!r}" if sample is not None else ""
-        raise ValueError(f"{self.path}: split {self.name!r}{where}{which}: got {got}, expected {expected}; {remedy}")
+        return f"{located(self.path, self.name, field)}{which}: got {got}, expected {expected}; {remedy}"
 
     def refuse(self, field: str, wrong: NDArray, got: Callable[[int], str], expected: str, remedy: str) -> None:
         """Fail if `wrong`, (N,), is true of a sample: with the value of the first, the number and the first ids."""
+        refuse_any(self.problem(field, wrong, got, expected, remedy))
+
+    def problem(self, field: str, wrong: NDArray, got: Callable[[int], str], expected: str, remedy: str) -> str | None:
+        """What `refuse` says; None: no sample is wrong."""
         places = wrong.nonzero()[0].tolist()
-        if places:
-            ids = listed([self.ids[place] for place in places])
-            count = f"{len(places)} of {len(self.ids)} samples wrong: {ids}"
-            self.fail(field, got=f"{got(places[0])} ({count})", expected=expected, remedy=remedy, sample=places[0])
+        if not places:
+            return None
+        ids = listed([self._identity(place) for place in places])
+        count = f"{len(places)} of {len(wrong)} samples wrong: {ids}"
+        return self.message(field, f"{got(places[0])} ({count})", expected, remedy, places[0] if self.ids else None)
+
+    def _identity(self, place: int) -> str:
+        return self.ids[place] if self.ids else f"number {place}"  # while the ids themselves are read
 
     def entries(self, field: str) -> Any:
-        """A field's values as they are in the file."""
+        """A field's values as they are in the file, one for each id."""
+        if field not in self.fields:
+            self.fail(
+                field,
+                got=f"only [{listed(sorted(map(str, self.fields)))}]",
+                expected="the field",
+                remedy="add it to the file",
+            )
         values = self.fields[field]
         if not isinstance(values, list | tuple | np.ndarray) or getattr(values, "ndim", 1) == 0:
             self.fail(field, got=type(values).__name__, expected="a list or an array", remedy="give one entry a sample")
         if len(values) > limits.OPERATIONS:  # an array may announce any number of entries
             self.fail(field, f"{len(values)} entries", f"at most {limits.OPERATIONS}", "split the file")
+        if field in (*MODALITY_FIELDS, *LABEL_FIELDS) and len(values) != len(self.ids):
+            self.fail(
+                field,
+                got=f"{len(values)} entries",
+                expected=f"{len(self.ids)}, one for each id",
+                remedy="write the file again with one entry a sample",
+            )
         return values
 
     def strings(self, field: str, kind: Any = str) -> Any:
         """A field's values, each an instance of `kind` that UTF-8 can write."""
         values = self.entries(field)
-        ids = self.ids or [f"number {place}" for place in range(len(values))]  # while the ids themselves are read
-
-        def refuse(wrong: list[int], expected: str, remedy: str) -> None:
-            if wrong:
-                count = f"{len(wrong)} of {len(values)} samples wrong: {listed([ids[place] for place in wrong])}"
-                got = f"{_shown(values[wrong[0]])} ({count})"
-                self.fail(field, got, expected, remedy, wrong[0] if self.ids else None)
-
-        refuse(
-            [place for place, value in enumerate(values) if not isinstance(value, kind)],
-            expected="a string",
-            remedy="write these entries as strings (an empty transcript is ''), or drop these samples",
-        )
-        refuse(
-            [place for place, value in enumerate(values) if not _is_unicode(value)],
-            expected="whole Unicode characters (it holds half of a surrogate pair)",
-            remedy="read the source again with its own encoding, or remove these characters",
+        refuse_any(
+            self.problem(
+                field,
+                np.array([not isinstance(value, kind) for value in values], bool),
+                lambda sample: shown(values[sample]),
+                expected="a string",
+                remedy="write these entries as strings (an empty transcript is ''), or drop these samples",
+            ),
+            self.problem(
+                field,
+                np.array([isinstance(value, kind) and not _is_unicode(value) for value in values], bool),
+                lambda sample: shown(values[sample]),
+                expected="whole Unicode characters (it holds half of a surrogate pair)",
+                remedy="read the source again with its own encoding, or remove these characters",
+            ),
         )
         return values
 
     def numbers(self, field: str, shape: str) -> NDArray:
         """A field as an array of numbers; `shape` is the expected one, such as "(N, T, D)"."""
         dimensions = shape.count(",") + (not shape.endswith(",)"))
+        entries = self.entries(field)
         try:
-            array = plain.numbers(self.entries(field))
+            array = plain.numbers(entries)
             array = array.astype(np.float64) if array.dtype == object else array
         except (ValueError, TypeError, OverflowError):
             self.fail(
@@ -131,20 +151,23 @@ class SplitChecks:
             if field != "regression_labels"
             else "drop these samples, or give them labels"
         )
-        self.refuse(
-            field,
-            ~np.isfinite(labels),
-            lambda sample: f"label {labels[sample]}",
-            expected=f"a finite one within ±{bound}",
-            remedy=unlabelled,
-        )
-        self.refuse(
-            field,
-            np.abs(labels) > bound,
-            lambda sample: f"label {labels[sample]}",
-            expected=f"a finite one within ±{bound}",
-            remedy=f"if the data set's scale is wider (the largest here is {np.abs(labels).max():g}), set label_bound "
-            "to it; else correct these labels",
+        finite = np.isfinite(labels)
+        refuse_any(
+            self.problem(
+                field,
+                ~finite,
+                lambda sample: f"label {labels[sample]}",
+                expected=f"a finite one within ±{bound}",
+                remedy=unlabelled,
+            ),
+            self.problem(
+                field,
+                finite & (np.abs(labels) > bound),
+                lambda sample: f"label {labels[sample]}",
+                expected=f"a finite one within ±{bound}",
+                remedy="if the data set's scale is wider (the largest here is "
+                f"{np.abs(labels[finite]).max(initial=0):g}), set label_bound to it; else correct these labels",
+            ),
         )
         return labels
 
@@ -184,25 +207,27 @@ class SplitChecks:
         ids, mask = tokens[:, 0], tokens[:, 1]
         lengths = (mask != 0).sum(axis=1)
         real = np.arange(tokens.shape[2]) < lengths[:, None]
-        self.refuse(
-            "text_bert",
-            (mask != real).any(axis=1),
-            lambda sample: f"the mask {reprlib.repr(mask[sample].tolist())}",
-            expected="a mask of ones and then zeros",
-            remedy="write the field again with the padding behind the tokens",
-        )
-        self.refuse(
-            "text_bert",
-            (real & ~((np.abs(ids) < WHOLE_NUMBERS) & (ids == np.floor(ids)))).any(axis=1),
-            lambda sample: f"the token ids {reprlib.repr(ids[sample, : lengths[sample]].tolist())}",
-            expected="whole numbers",
-            remedy="write the field again with the tokenizer's ids; states of a text encoder are no token ids",
+        refuse_any(
+            self.problem(
+                "text_bert",
+                (mask != real).any(axis=1),
+                lambda sample: f"the mask {reprlib.repr(mask[sample].tolist())}",
+                expected="a mask of ones and then zeros",
+                remedy="write the field again with the padding behind the tokens",
+            ),
+            self.problem(
+                "text_bert",
+                (real & ~((np.abs(ids) < WHOLE_NUMBERS) & (ids == np.floor(ids)))).any(axis=1),
+                lambda sample: f"the token ids {reprlib.repr(ids[sample, : lengths[sample]].tolist())}",
+                expected="whole numbers",
+                remedy="write the field again with the tokenizer's ids; states of a text encoder are no token ids",
+            ),
         )
         return np.where(real, ids, 0), lengths
 
     def require_sequences(self, field: str, lengths: NDArray, optional: str) -> None:
-        """Fail if all of train's lengths, (N,), are 0; `optional` is the field that can be left out."""
-        if self.name == "train" and not lengths.any():
+        """Fail if all lengths, (N,), of a split to train on are 0; `optional` is the field that can be left out."""
+        if self.trained_on and not lengths.any():
             self.fail(
                 field,
                 got=f"length 0 in all {len(lengths)} samples",
@@ -285,16 +310,6 @@ class SplitChecks:
             remedy="write the field again with the real frames first, or correct the lengths of these samples",
         )
         return starts
-
-
-def listed(names: list[str]) -> str:
-    """The first few of some names, for a message."""
-    return ", ".join(_shown(name) for name in names[:SHOWN]) + ", ..." * (len(names) > SHOWN)
-
-
-def _shown(value: Any) -> str:
-    """A value of the file in a message: short, whatever it is; of a container its type alone."""
-    return reprlib.repr(value) if isinstance(value, str | int | float | bytes) else type(value).__name__
 
 
 def _is_unicode(value: Any) -> bool:

@@ -1,13 +1,16 @@
 """Read the field's feature files (thuiar/MMSA's layout, also what MMSA-FET writes)."""
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
+import torch
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
-from msa_core import MODALITIES, SPLITS
-from msa_core.data.cache import COUNTS, CacheReader, ensure_cache, open_cache
+from msa_core import MODALITIES
+from msa_core.data.cache import COUNTS, CacheReader, ensure_cache, open_cache, write_cache
 from msa_core.data.checks import FRAME_MODALITIES
 from msa_core.data.features import FeatureSet, Ragged
 from msa_core.data.tokens import load_tokens
@@ -78,42 +81,89 @@ def load_features(
         )
     cache = Path(cache_folder or path.parent) / f"{path.name}.cache"
     ensure_cache(cache, path, label_bound)
+    return _feature_sets(cache, path, tokenizer, standardise, max_frames, max_tokens, statistics)
+
+
+def load_unlabelled(
+    path: str | Path,
+    tokenizer: PreTrainedTokenizerBase,
+    statistics: Mapping[str, Tensor],
+    standardise: bool = False,
+    max_frames: int | None = None,
+    max_tokens: int = 50,
+) -> dict[str, FeatureSet]:
+    """Read a feature file that a trained model is to predict; its labels, if it has any, are not read.
+
+    The file is that of `load_features` with any of the splits, or one dict of fields without splits. Nothing is
+    written beside it: its frames are mapped from a temporary file. In train, too, every sample may lack a modality.
+
+    Args:
+        path: the pickle.
+        tokenizer, standardise, max_frames, max_tokens: see `load_features`.
+        statistics: of the data that the model was trained on, see `load_features`.
+
+    Returns:
+        Split -> `FeatureSet`, whose labels are NaN; a file without splits: "" -> its `FeatureSet`.
+
+    Raises:
+        FileNotFoundError, OSError, ValueError: see `load_features`.
+    """
+    path = Path(path)
+    require_file(path)
+    with TemporaryDirectory(prefix="msa_core-") as folder:
+        cache = Path(folder) / f"{path.name}.cache"
+        write_cache(cache, path, sha256="", label_bound=math.inf, labelled=False)
+        return _feature_sets(cache, path, tokenizer, standardise, max_frames, max_tokens, statistics)
+
+
+def _feature_sets(
+    cache: Path,
+    path: Path,
+    tokenizer: PreTrainedTokenizerBase | None,
+    standardise: bool,
+    max_frames: int | None,
+    max_tokens: int,
+    statistics: Mapping[str, Tensor] | None,
+) -> dict[str, FeatureSet]:
     with open_cache(cache) as stored:
         tokens = {}
         if tokenizer is not None:
-            _refuse_text_states(stored, path)
+            if stored.metadata["text_states"] and not (stored.has("raw_text") or stored.has("text_bert")):
+                raise ValueError(text_states_alone(path))
             tokens = load_tokens(stored, cache, path, tokenizer, max_tokens)
         used = _statistics(stored, path, statistics)
-        return {split: _feature_set(stored, split, path, tokens, used, standardise, max_frames) for split in SPLITS}
+        return {
+            split: _feature_set(stored, split, path, tokens, used, standardise, max_frames) for split in stored.splits
+        }
 
 
-def _refuse_text_states(stored: CacheReader, path: Path) -> None:
-    if stored.metadata["text_states"] and not {"train/raw_text/values", "train/text_bert/values"} & stored.names:
-        raise ValueError(
-            f"{path}: field 'text': got precomputed states as the only text, expected raw_text or text_bert: text is "
-            "encoded here; add one of these fields, or remove 'text' to train without this modality"
-        )
+def text_states_alone(path: Path) -> str:
+    """What is said of a file whose only text is the field "text"."""
+    return (
+        f"{path}: field 'text': got precomputed states as the only text, expected raw_text or text_bert: text is "
+        "encoded here; add one of these fields, or remove 'text' to train without this modality"
+    )
 
 
 def _statistics(stored: CacheReader, path: Path, given: Mapping[str, Tensor] | None) -> dict[str, Tensor]:
     """Mean and scale of each modality: those that are given, else the file's own."""
-    own = {
-        f"{modality}/{statistic}": stored.tensor(f"{modality}/{statistic}")
-        for modality in FRAME_MODALITIES
-        if f"{modality}/mean" in stored.names
-        for statistic in ("mean", "scale")
-    }
+    there = [modality for modality in FRAME_MODALITIES if stored.has(modality)]
+    names = [f"{modality}/{statistic}" for modality in there for statistic in ("mean", "scale")]
     if given is None:
-        return own
-    for name, statistic in own.items():
-        if name not in given or given[name].shape != statistic.shape:
-            got = f"width {len(statistic)}" + (", without it in the training" if name not in given else "")
-            expected = f"width {len(given[name])}, as in the training" if name in given else "the training's modalities"
-            raise ValueError(
-                f"{path}: field {name.partition('/')[0]!r}: got {got}, expected {expected}; extract the features as "
-                "those that the model was trained on"
-            )
-    return {name: given[name] for name in own}
+        return {name: stored.tensor(name) for name in names}
+    for split in stored.splits:
+        for modality in there:
+            width, trained = stored.ragged(f"{split}/{modality}").values.shape[1], given.get(f"{modality}/mean")
+            if trained is None or len(trained) != width:
+                got = f"width {width}" + (", without it in the training" if trained is None else "")
+                expected = (
+                    "the training's modalities" if trained is None else f"width {len(trained)}, as in the training"
+                )
+                raise ValueError(
+                    f"{path}: field {modality!r}: got {got}, expected {expected}; extract the features as those that "
+                    "the model was trained on"
+                )
+    return {name: given[name] for name in names}
 
 
 def require_file(path: Path) -> None:
@@ -137,13 +187,14 @@ def _feature_set(
             sequences[modality] = stored.ragged(f"{split}/{modality}")
     if not sequences:
         raise ValueError(f"{path}: got text as the only modality and no tokenizer to read it; pass a tokenizer")
+    ids, labels = stored.strings(f"{split}/id"), f"{split}/labels"
     return FeatureSet(
         split=split,
-        ids=stored.strings(f"{split}/id"),
-        labels=stored.tensor(f"{split}/labels"),
+        ids=ids,
+        labels=stored.tensor(labels) if labels in stored.names else torch.full((len(ids),), torch.nan),
         label_bound=stored.metadata["label_bound"],
         sequences=sequences,
-        raw_text=stored.strings(f"{split}/raw_text") if f"{split}/raw_text/values" in stored.names else None,
+        raw_text=stored.strings(f"{split}/raw_text") if stored.has("raw_text") else None,
         unimodal_labels={
             modality: stored.tensor(f"{split}/labels/{modality}")
             for modality in MODALITIES

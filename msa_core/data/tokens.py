@@ -10,10 +10,9 @@ from pathlib import Path
 import torch
 from transformers import PreTrainedTokenizerBase
 
-from msa_core import SPLITS
 from msa_core.data.cache import CACHE_VERSION, METADATA, CacheReader, digested, open_cache
-from msa_core.data.checks import listed
 from msa_core.data.features import Ragged
+from msa_core.data.messages import listed, located
 from msa_core.data.tensors import Streamed, new_file, write_tensors
 
 logger = logging.getLogger(__name__)
@@ -41,34 +40,34 @@ def load_tokens(
     Raises:
         ValueError: the file has text_bert and no raw_text, and a token id that the tokenizer does not have.
     """
-    field = next((field for field in ("raw_text", "text_bert") if f"train/{field}/values" in features.names), None)
+    field = next((field for field in ("raw_text", "text_bert") if features.has(field)), None)
     if field is None:
         return {}
     key = _key(tokenizer, max_tokens)
     file = cache.with_name(f"{cache.name}.tokens-{key[:16]}")
     metadata = {"version": CACHE_VERSION, "sha256": features.metadata["sha256"], "key": key}
-    tokens = _stored(file, metadata)
+    tokens = _stored(file, metadata, features.splits)
     if tokens is None:
         tokens = {
             split: _tokens_of(features.strings(f"{split}/raw_text"), tokenizer, max_tokens)
             if field == "raw_text"
             else _bert_tokens(features, split, path, tokenizer, max_tokens)
-            for split in SPLITS
+            for split in features.splits
         }
         if os.access(file.parent, os.W_OK):
             _write(file, path, tokens, metadata)
     for split, ragged in tokens.items():
-        _warn_of_unknown(ragged.values, tokenizer, f"{path}: split {split!r}, field {field!r}")
+        _warn_of_unknown(ragged.values, tokenizer, located(path, split, field))
     return tokens
 
 
-def _stored(file: Path, expected: dict[str, object]) -> dict[str, Ragged] | None:
+def _stored(file: Path, expected: dict[str, object], splits: list[str]) -> dict[str, Ragged] | None:
     """The tokens of a cache; None if there is none of this version, text and key, or a damaged one."""
     try:
         with open_cache(file) as stored:
             stored.require_digests()
             if expected.items() <= stored.metadata.items():
-                return {split: stored.ragged(split) for split in SPLITS}
+                return {split: stored.ragged(split) for split in splits}
     except Exception:  # bytes that are no cache can fail in any way
         return None
     return None
@@ -117,7 +116,7 @@ def _bert_tokens(
         samples = (torch.searchsorted(tokens.offsets, unknown, right=True) - 1).unique().tolist()
         ids = [features.strings(f"{split}/id")[sample] for sample in samples]
         raise ValueError(
-            f"{path}: split {split!r}, field 'text_bert', id {ids[0]!r}: got token id {int(tokens.values[unknown[0]])} "
+            f"{located(path, split, 'text_bert')}, id {ids[0]!r}: got token id {int(tokens.values[unknown[0]])} "
             f"({len(ids)} of {len(tokens)} samples wrong: {listed(ids)}), "
             f"expected one below the {vocabulary_size} of the encoder's vocabulary; "
             "the file has no raw_text, so set text.encoder to the encoder whose tokenizer made text_bert"

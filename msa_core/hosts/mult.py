@@ -11,7 +11,8 @@ from torch import Tensor, nn
 
 from msa_core.data.features import Batch
 from msa_core.encoders import FrozenText, TextEncoder
-from msa_core.interfaces import Model, MSAOutput
+from msa_core.hub import HubModel
+from msa_core.interfaces import MSAOutput
 
 
 class CrossModalLayer(nn.Module):
@@ -57,7 +58,7 @@ def positions(x: Tensor) -> Tensor:
     return torch.where(place % 2 == 0, angles.sin(), angles.cos())
 
 
-class MulT(Model):
+class MulT(HubModel):
     """Each modality's sequence attends to each other one's; the last steps of all are the multimodal feature.
 
     Sequences are brought to one width by a convolution (here padded, so that the length stays). For each modality, the
