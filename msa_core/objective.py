@@ -100,4 +100,4 @@ class MultiTaskLoss(nn.Module):
             shared = self.alignment(output.encodings, output.present)
             total = total + shared.total
             terms |= {f"alignment_{first}_{second}": value for (first, second), value in shared.pairs.items()}
-        return terms | self.balance.shown() | {"total": total}
+        return {**terms, **self.balance.shown(), "total": total}
