@@ -15,7 +15,7 @@ class FixedLabels(LabelSource):
     """Labels that training does not change: copies of y, or the data's own unimodal labels.
 
     Args:
-        labels: task -> (N,); "multimodal" is required.
+        labels: task -> (N,), NaN where there is none; "multimodal" is required.
 
     >>> labels = FixedLabels({"multimodal": torch.tensor([1.0, -1.0])})
     >>> labels.labels("multimodal", torch.tensor([1]))
@@ -153,16 +153,16 @@ class UnimodalLabelGenerator(LabelSource):
                 f"{tuple(index.shape)}, one for each sample"
             )
         unlabelled = labels.isnan() & (given is not None)
-        for task in self.tasks:
-            start = torch.where(unlabelled, (given or {}).get(task, labels), labels)
-            missing = start.isnan() & unlabelled
-            outside = ~(start.abs() <= self.label_bound) & ~missing  # also true of nan
+        starts = {task: torch.where(unlabelled, (given or {}).get(task, labels), labels) for task in self.tasks}
+        for start in starts.values():
+            outside = ~(start.abs() <= self.label_bound) & ~(start.isnan() & unlabelled)  # also true of other nan
             if bool(outside.any()):
                 raise ValueError(
                     f"UnimodalLabelGenerator.initialise: got label {start[outside][0].item()} for sample "
                     f"{index[outside][0].item()}, expected a finite one within ±{self.label_bound}"
                 )
-            self._stored(task, "missing")[index] = missing
+        for task, start in starts.items():
+            self._stored(task, "missing")[index] = start.isnan()
             present = self._stored(task, "present")[index]
             self._move(task, index, self._stored(task, "features")[index], start, present)
 
