@@ -27,11 +27,14 @@ from msa_core.hosts.mult import MulT
 from msa_core.interfaces import Distance, LabelSource, Model, Parts
 from msa_core.labels import FixedLabels, UnimodalLabelGenerator
 from msa_core.model import Head, MSAModel, Projection
-from msa_core.objective import MultiTaskLoss
+from msa_core.objective import Balance, MultiTaskLoss
 from msa_core.parts import controls, distances, fusions
+from msa_core.parts.balance import PCGrad, UncertaintyWeights
 from msa_core.parts.damped import DampedLabels
+from msa_core.parts.ensembles import EnsembleLabels
 from msa_core.parts.low_rank import LowRankFusion
 from msa_core.parts.neighbours import NearestNeighbourLabels
+from msa_core.parts.residual import ResidualLabels
 from msa_core.paths import from_root
 from msa_core.precision import default_dtype, dtype_of
 
@@ -39,7 +42,7 @@ from msa_core.precision import default_dtype, dtype_of
 def dataset(config: RunConfig, statistics: Mapping[str, Tensor] | None = None) -> dict[str, FeatureSet]:
     """The three splits: text in the tokens of the run's encoder, or in its states if that is frozen; some modalities
     alone where `dataset.modalities` says so, dealt anew where `dataset.resplit` does, some samples without a modality
-    where `dataset.missing` does.
+    where `dataset.missing` does, some of the train split without a label where `dataset.unlabelled` does.
 
     Args:
         config: the run's settings.
@@ -83,6 +86,8 @@ def dataset(config: RunConfig, statistics: Mapping[str, Tensor] | None = None) -
     for split, shares in settings.missing.items():
         for modality, share in shares.items():
             data[split] = data[split].dropping(modality, share, config.seed)
+    if settings.unlabelled.share:
+        data["train"] = data["train"].hiding_labels(**settings.unlabelled.model_dump(), seed=config.seed)
     return {split: features.to(dtype_of(config.training.precision)) for split, features in data.items()}
 
 
@@ -110,7 +115,12 @@ def parts(config: RunConfig, train: FeatureSet) -> Parts:
     """
     made = model(config, train)
     with default_dtype(dtype_of(config.training.precision)):
-        objective = MultiTaskLoss(alignment(config, made.encoding_widths), config.objective.weight_adjustment)
+        objective = MultiTaskLoss(
+            alignment(config, made.encoding_widths),
+            config.objective.weight_adjustment,
+            balance(config.objective.balance, made.tasks),
+            unlabelled=bool(train.given),
+        )
         return Parts(made, objective, labels(config, train, made))
 
 
@@ -286,7 +296,8 @@ def labels(config: RunConfig, train: FeatureSet, trained: Model) -> LabelSource:
     Raises:
         ValueError: the data's own unimodal labels are to be used and there are none.
     """
-    y = {"multimodal": train.labels}
+    y = train.labels
+    copies = {task: y.where(~y.isnan(), train.given.get(task, y)) for task in trained.tasks}
     match config.objective.labels:
         case objectives.GeneratedLabels() as settings:
             source = UnimodalLabelGenerator(
@@ -298,18 +309,33 @@ def labels(config: RunConfig, train: FeatureSet, trained: Model) -> LabelSource:
                 momentum=settings.momentum,
                 first_epoch=settings.first_epoch,
             )
-            source.initialise(torch.arange(len(train)), train.labels)
+            source.initialise(torch.arange(len(train)), y, train.given or None)
             return DampedLabels(source, settings.share) if isinstance(settings, objectives.DampedLabels) else source
         case objectives.CopiedLabels() | objectives.NoUnimodalLabels():
-            return FixedLabels(y | dict.fromkeys(trained.tasks, train.labels))
+            return FixedLabels(copies)
         case objectives.TrueLabels():
             if without := set(trained.tasks) - {"multimodal", *train.unimodal_labels}:
                 raise ValueError(
                     f"objective.labels: got kind 'true' on {config.dataset.name}, which has no unimodal labels of "
                     f"{sorted(without)}; use another kind, or data with such labels (planted, sims)"
                 )
-            return FixedLabels(
-                y | {task: train.unimodal_labels[task] for task in trained.tasks if task != "multimodal"}
-            )
+            own = {"multimodal": y, **train.unimodal_labels}
+            return FixedLabels({task: own[task].where(~y.isnan(), copies[task]) for task in trained.tasks})
         case objectives.NearestLabels() as settings:
-            return NearestNeighbourLabels(train.labels, trained.feature_widths, settings.neighbours)
+            return NearestNeighbourLabels(copies, trained.feature_widths, settings.neighbours)
+        case objectives.EnsembleLabels() as settings:
+            return EnsembleLabels(copies, settings.momentum, settings.share)
+        case objectives.ResidualLabels() as settings:
+            bound = config.dataset.label_bound
+            return ResidualLabels(copies, trained.feature_widths, bound, settings.share, settings.penalty)
+
+
+def balance(settings: objectives.BalanceConfig, tasks: tuple[str, ...]) -> Balance:
+    """What becomes of the tasks' terms before they are added."""
+    match settings:
+        case objectives.SummedTasks():
+            return Balance()
+        case objectives.UncertaintyWeights():
+            return UncertaintyWeights(tasks)
+        case objectives.PCGrad():
+            return PCGrad()

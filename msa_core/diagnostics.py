@@ -26,7 +26,8 @@ def gradients(
 
     All gradients are those of a training batch, dropout included, on the trained parameters of one group of
     `Model.parameter_groups`. The tasks are all of them together, weighted as in the objective, with the model's own
-    losses. At alignment weight w, the alignment's norm equals the tasks' at ``w * tasks / alignment``.
+    losses; before they are projected, where the balance does that. At alignment weight w, the alignment's norm equals
+    the tasks' at ``w * tasks / alignment``.
 
     Args:
         model, objective, labels: as they are trained together.
@@ -48,7 +49,8 @@ def _gradients(model: Model, objective: MultiTaskLoss, labels: LabelSource, batc
     groups = {name: group for name, group in groups.items() if group}
     output = model(batch)
     terms = objective(output, {task: labels.labels(task, batch.index) for task in output.predictions})
-    tasks = _by_group(torch.stack([terms[name] for name in (*output.predictions, *output.losses)]).sum(), groups)
+    balanced = objective.balance({task: terms[task] for task in output.predictions})
+    tasks = _by_group(torch.stack([*balanced.values(), *output.losses.values()]).sum(), groups)
     row = {f"gradient_tasks_{name}": gradient.norm().item() for name, gradient in tasks.items()}
     if objective.alignment is not None:
         aligned = {modality for pair, weight in objective.alignment.pairs.items() if weight for modality in pair}

@@ -31,7 +31,7 @@ def encodings(model: Model, features: FeatureSet) -> dict[str, NDArray]:
 
 
 def evaluate(model: Model, features: FeatureSet, scheme: str) -> dict[str, dict[str, float]]:
-    """Each task's metrics against the human multimodal label.
+    """Each task's metrics against the human multimodal label, over the samples that have one.
 
     Args:
         model: as trained; left in evaluation mode.
@@ -44,7 +44,8 @@ def evaluate(model: Model, features: FeatureSet, scheme: str) -> dict[str, dict[
 def task_metrics(predictions: Mapping[str, NDArray], features: FeatureSet, scheme: str) -> dict[str, dict[str, float]]:
     """The same from predictions that are made."""
     true = features.labels.numpy()
-    return {task: regression_metrics(pred, true, scheme) for task, pred in predictions.items()}
+    known = ~np.isnan(true)
+    return {task: regression_metrics(pred[known], true[known], scheme) for task, pred in predictions.items()}
 
 
 @torch.no_grad()

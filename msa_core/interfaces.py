@@ -76,11 +76,19 @@ class LabelSource(nn.Module):
     fixed = True
 
     def labels(self, task: str, index: Tensor) -> Tensor:
-        """Labels of the samples `index`, (B,), as they stand, (B,); those of "multimodal" are the human ones."""
+        """Labels of the samples `index`, (B,), as they stand, (B,); those of "multimodal" are the human ones.
+
+        NaN: the sample has no label of this task.
+        """
         raise NotImplementedError
 
     def update(
-        self, features: Mapping[str, Tensor], index: Tensor, epoch: int, present: Mapping[str, Tensor] = Nothing
+        self,
+        features: Mapping[str, Tensor],
+        index: Tensor,
+        epoch: int,
+        present: Mapping[str, Tensor] = Nothing,
+        predictions: Mapping[str, Tensor] = Nothing,
     ) -> None:
         """Called once after each batch.
 
@@ -89,6 +97,7 @@ class LabelSource(nn.Module):
             index: places of the samples in the train split, (B,).
             epoch: counted from 1.
             present: as in `MSAOutput`.
+            predictions: task -> (B,), detached.
         """
 
 

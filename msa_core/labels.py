@@ -15,7 +15,7 @@ class FixedLabels(LabelSource):
     """Labels that training does not change: copies of y, or the data's own unimodal labels.
 
     Args:
-        labels: task -> (N,); "multimodal" is required.
+        labels: task -> (N,), NaN where there is none; "multimodal" is required.
 
     >>> labels = FixedLabels({"multimodal": torch.tensor([1.0, -1.0])})
     >>> labels.labels("multimodal", torch.tensor([1]))
@@ -47,6 +47,11 @@ class UnimodalLabelGenerator(LabelSource):
     As in the release, features not stored yet count as zeros; no label is generated before epoch 2, by which time
     a loop that shows every sample in every epoch has stored them all. A sample that lacks a modality keeps that
     modality's label, and is left out of that modality's centres.
+
+    A sample without y has no label before `first_epoch`, and then those that the formulas give with the model's own
+    multimodal prediction in the place of y, as start and in the target: what the model would call the shared label, as
+    nothing else is known of it. It is in no multimodal class centre, and in a modality's from its first label there
+    on. A unimodal label that such a sample was given is human, and stays.
 
     All state is buffers, so a checkpoint carries it. A cast of the module makes labels and features no narrower than
     float32 and leaves the sums in float64.
@@ -124,16 +129,19 @@ class UnimodalLabelGenerator(LabelSource):
             self.register_buffer(f"{task}_labels", torch.full((num_samples,), torch.nan))  # until `initialise`
             self.register_buffer(f"{task}_features", torch.zeros(num_samples, width))
             self.register_buffer(f"{task}_present", torch.ones(num_samples, dtype=torch.bool))
+            self.register_buffer(f"{task}_missing", torch.zeros(num_samples, dtype=torch.bool))  # for want of y
             # Row 0: samples labelled positive, row 1: negative.
             self.register_buffer(f"{task}_sums", torch.zeros(2, width, dtype=torch.float64))
             self.register_buffer(f"{task}_counts", torch.zeros(2, dtype=torch.float64))
 
-    def initialise(self, index: Tensor, labels: Tensor) -> None:
+    def initialise(self, index: Tensor, labels: Tensor, given: Mapping[str, Tensor] | None = None) -> None:
         """Set every task's label of the samples `index` to the human label: `y_s = y`.
 
         Args:
             index: sample numbers within 0..N-1, (n,), none twice.
             labels: human multimodal labels within [-H, H], (n,).
+            given: allows a label y that is NaN, missing; modality -> (n,), the human unimodal labels of such samples,
+                NaN where there is none. Those of other samples are not read.
 
         Raises:
             ValueError: a repeated or unknown index, a label outside the bound or not finite.
@@ -144,15 +152,19 @@ class UnimodalLabelGenerator(LabelSource):
                 f"UnimodalLabelGenerator.initialise: got labels of shape {tuple(labels.shape)}, expected "
                 f"{tuple(index.shape)}, one for each sample"
             )
-        outside = ~(labels.abs() <= self.label_bound)  # also true of nan
-        if bool(outside.any()):
-            raise ValueError(
-                f"UnimodalLabelGenerator.initialise: got label {labels[outside][0].item()} for sample "
-                f"{index[outside][0].item()}, expected a finite one within ±{self.label_bound}"
-            )
-        for task in self.tasks:
+        unlabelled = labels.isnan() & (given is not None)
+        starts = {task: torch.where(unlabelled, (given or {}).get(task, labels), labels) for task in self.tasks}
+        for start in starts.values():
+            outside = ~(start.abs() <= self.label_bound) & ~(start.isnan() & unlabelled)  # also true of other nan
+            if bool(outside.any()):
+                raise ValueError(
+                    f"UnimodalLabelGenerator.initialise: got label {start[outside][0].item()} for sample "
+                    f"{index[outside][0].item()}, expected a finite one within ±{self.label_bound}"
+                )
+        for task, start in starts.items():
+            self._stored(task, "missing")[index] = start.isnan()
             present = self._stored(task, "present")[index]
-            self._move(task, index, self._stored(task, "features")[index], labels, present)
+            self._move(task, index, self._stored(task, "features")[index], start, present)
 
     def labels(self, task: str, index: Tensor) -> Tensor:
         """Labels of the samples `index` as they stand: "multimodal" gives the human ones.
@@ -162,7 +174,7 @@ class UnimodalLabelGenerator(LabelSource):
             index: sample numbers, (B,).
 
         Returns:
-            (B,), within [-H, H].
+            (B,), within [-H, H]; NaN for a sample without y that has none yet.
 
         Raises:
             ValueError: unknown task, unknown index, or a sample that `initialise` has not seen.
@@ -170,16 +182,22 @@ class UnimodalLabelGenerator(LabelSource):
         stored = self._stored(task, "labels")
         self._check_range(index)
         labels = stored[index]
-        if bool(labels.isnan().any()):
+        unset = labels.isnan() & ~self._stored(task, "missing")[index]
+        if bool(unset.any()):
             raise ValueError(
-                f"UnimodalLabelGenerator: sample {index[labels.isnan()][0].item()} has no label yet; call "
+                f"UnimodalLabelGenerator: sample {index[unset][0].item()} has no label yet; call "
                 "initialise with the human labels of all samples first"
             )
         return labels
 
     @torch.no_grad()
     def update(
-        self, features: Mapping[str, Tensor], index: Tensor, epoch: int, present: Mapping[str, Tensor] = Nothing
+        self,
+        features: Mapping[str, Tensor],
+        index: Tensor,
+        epoch: int,
+        present: Mapping[str, Tensor] = Nothing,
+        predictions: Mapping[str, Tensor] = Nothing,
     ) -> None:
         """One step, in the order of the release: labels (with the centres as they stand), features, centres.
 
@@ -190,10 +208,11 @@ class UnimodalLabelGenerator(LabelSource):
             index: sample numbers within 0..N-1, (B,), none twice.
             epoch: counted from 1; labels move from `first_epoch` on.
             present: modality -> (B,) bool; a modality left out is there in every sample.
+            predictions: "multimodal" -> (B,); needed where a sample has no y.
 
         Raises:
             ValueError: a repeated or unknown index, a sample without a label, a missing task, a wrong shape, an
-                epoch below 1.
+                epoch below 1, a sample without y and no prediction of it.
         """
         features = {task: self.gather(feature) for task, feature in features.items()}
         index = self.gather(index)
@@ -208,16 +227,18 @@ class UnimodalLabelGenerator(LabelSource):
         )
         new_labels = {task: self.labels(task, index) for task in self.tasks}
         if epoch >= self.first_epoch:
-            y = new_labels["multimodal"]
+            y = with_predictions(new_labels["multimodal"], predictions, self.gather, self.label_bound)
             a_m, classes_m = self._relative_distance("multimodal", features["multimodal"])
             a_m_guarded = torch.where(a_m.abs() < EPS, torch.where(a_m < 0, -EPS, EPS), a_m)
             for modality in self.modalities:
                 a_s, classes_s = self._relative_distance(modality, features[modality])
                 target = y * a_s / (2 * a_m_guarded) + (y + a_s - a_m) / 2
                 target = target.clamp(-self.label_bound, self.label_bound)
-                moved = running_average(new_labels[modality], target, epoch, self.momentum)
-                moves = rows[modality] & classes_m & classes_s
-                new_labels[modality] = torch.where(moves, moved, new_labels[modality])
+                old = new_labels[modality]
+                moved = running_average(torch.where(old.isnan(), y, old), target, epoch, self.momentum)
+                human = self._stored("multimodal", "missing")[index] & ~self._stored(modality, "missing")[index]
+                moves = rows[modality] & classes_m & classes_s & ~human
+                new_labels[modality] = torch.where(moves, moved, old)
         for task in self.tasks:
             self._move(task, index, features[task], new_labels[task], rows[task])
 
@@ -288,6 +309,32 @@ def running_average(label: Tensor, target: Tensor, epoch: int, momentum: float |
     if momentum is not None:
         return momentum * label + (1 - momentum) * target
     return (epoch - 1) / (epoch + 1) * label + 2 / (epoch + 1) * target
+
+
+def with_predictions(
+    y: Tensor, predictions: Mapping[str, Tensor], gather: Gather = own_batch, label_bound: float = torch.inf
+) -> Tensor:
+    """y, and where a sample has none (NaN) the model's own multimodal prediction in its place.
+
+    Args:
+        y: human labels of the whole batch, (B,).
+        predictions: "multimodal" -> (B,) of this process's part of it.
+        gather: makes the whole batch.
+        label_bound: H, to which a prediction is clamped.
+
+    Raises:
+        ValueError: a sample without y, and no multimodal prediction.
+    """
+    missing = y.isnan()
+    if not bool(missing.any()):
+        return y
+    if "multimodal" not in predictions:
+        raise ValueError(
+            f"LabelSource.update: got {int(missing.sum())} samples without a multimodal label and predictions of "
+            f"{sorted(predictions)}, expected one of 'multimodal' too: it stands in for that label"
+        )
+    predicted = gather(predictions["multimodal"]).to(y.dtype).clamp(-label_bound, label_bound)
+    return torch.where(missing, predicted, y)
 
 
 def check_update(

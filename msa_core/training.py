@@ -89,6 +89,11 @@ class TrainingLoop:
         parts = {"model": self.model, "objective": self.objective, "labels": self.labels, "optimizer": self.optimizer}
         return parts if self.averaged is None else parts | {"averaged": self.averaged}
 
+    @property
+    def parameters(self) -> list[nn.Parameter]:
+        """All that are trained."""
+        return [parameter for group in self.optimizer.param_groups for parameter in group["params"]]
+
     def batches(self, epoch: int) -> Iterator[Batch]:
         """Those of one epoch, counted from 1, in their order."""
         shuffle_seed = self.seed * 100_003 + epoch
@@ -105,7 +110,6 @@ class TrainingLoop:
             FloatingPointError: a loss term is not finite; names term, epoch and batch.
         """
         self.model.train()
-        parameters = [parameter for group in self.optimizer.param_groups for parameter in group["params"]]
         unchecked: list[dict[str, Tensor]] = []
         number = trained
         for window in _windows(islice(self.batches(epoch), trained, None), self.config.accumulate):
@@ -119,7 +123,7 @@ class TrainingLoop:
                     unchecked = []
                 if place == len(window):
                     if self.config.max_gradient_norm is not None:
-                        self.accelerator.clip_grad_norm_(parameters, self.config.max_gradient_norm)
+                        self.accelerator.clip_grad_norm_(self.parameters, self.config.max_gradient_norm)
                     self.optimizer.step()
                     self.optimizer.zero_grad()
                     if self.averaged is not None:
@@ -133,9 +137,14 @@ class TrainingLoop:
         terms = self.objective(output, labels)
         # By the mean, each sample weighs the same in a step, also in a last one of fewer batches than the others.
         weight = len(batch) / samples if self.config.accumulated == "mean" else 1.0
-        self.accelerator.backward(terms["total"] * weight)
-        features = {task: feature.detach() for task, feature in output.features.items()}
-        self.labels.update(features, batch.index, epoch, output.present)
+        balance = self.objective.balance
+        self.accelerator.backward(terms["total"] * weight, retain_graph=balance.projects)
+        if balance.projects:
+            balance.project([terms[task] * weight for task in output.predictions], self.parameters)
+        features, predictions = (
+            {task: value.detach() for task, value in values.items()} for values in (output.features, output.predictions)
+        )
+        self.labels.update(features, batch.index, epoch, output.present, predictions)
         return {name: value.detach() for name, value in terms.items()}
 
 

@@ -115,6 +115,32 @@ def test_generated_labels_have_the_schedule_of_the_settings(train, kind):
     assert found == (0.3, 5, False, "squared")
 
 
+@pytest.mark.parametrize(
+    "own",
+    [
+        {"kind": "nearest", "neighbours": 4},
+        {"kind": "ensemble", "momentum": 0.3, "share": 0.2},
+        {"kind": "residual", "share": 0.4, "penalty": 0.7},
+    ],
+)
+def test_the_settings_of_a_label_source_reach_it(train, own):
+    labels = build.parts(settings(**{"objective.labels": own}), train).labels
+    assert {name: getattr(labels, name) for name in own if name != "kind"} == {
+        n: v for n, v in own.items() if n != "kind"
+    }
+    assert torch.equal(labels.labels("audio", torch.arange(12)), train.labels)
+
+
+@pytest.mark.parametrize(
+    ("variant", "expected"),
+    [("paper", "Balance"), ("uncertainty_weighting", "UncertaintyWeights"), ("pcgrad", "PCGrad")],
+)
+def test_the_balance_is_that_of_the_settings(train, variant, expected):
+    objective = build.parts(settings(variant), train).objective
+    assert type(objective.balance).__name__ == expected and not objective.unlabelled
+    assert [p.shape for p in objective.balance.parameters()] == ([(4,)] if variant == "uncertainty_weighting" else [])
+
+
 def test_mmsas_widths_align_audio_through_a_learned_map(train):
     parts = build.parts(settings("mmsa_widths"), train)
     assert parts.model.encoding_widths == {"text": 64, "audio": 16, "vision": 32}

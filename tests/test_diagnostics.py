@@ -84,6 +84,17 @@ def test_the_weighted_gradient_grows_with_the_weight(data):
         assert rows[1][f"gradient_tasks_{name}"] == pytest.approx(rows[0][f"gradient_tasks_{name}"])
 
 
+def test_the_tasks_are_weighted_as_in_the_objective(data):
+    """Scales of 2 halve every task's gradient."""
+    made = without_dropout(parts(settings("uncertainty_weighting"), data))
+    shown = [data["train"].batch(torch.arange(8))]
+    plain = diagnostics.gradients(*made, shown)
+    torch.nn.init.constant_(made.objective.balance.log_scales, np.log(2))
+    halved = diagnostics.gradients(*made, shown)
+    for name in ENCODERS:
+        assert halved[f"gradient_tasks_{name}"] == pytest.approx(plain[f"gradient_tasks_{name}"] / 2, rel=1e-9)
+
+
 @pytest.mark.parametrize("variant", ["no_alignment", "frozen_extractors", "multimodal_only"])
 def test_what_has_no_gradient_has_no_column(variant, data):
     made = parts(settings(variant), data)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from msa_core.labels import FixedLabels, UnimodalLabelGenerator, running_average
+from msa_core.labels import FixedLabels, UnimodalLabelGenerator, running_average, with_predictions
 
 WIDTHS = {"multimodal": 6, "text": 5, "audio": 3, "vision": 4}
 BOUND = 3.0
@@ -451,6 +451,53 @@ def test_gather_makes_the_centres_those_of_the_whole_batch():
     for _, generator in halves:
         for name, buffer in generator.named_buffers():
             assert torch.equal(buffer, one.get_buffer(name)), name
+
+
+# --- samples without y ------------------------------------------------------------------------------------------------
+
+
+def labelled_but_for_the_third(given):
+    """Two labelled samples, whose features become the centres at 1 and -1, and one without y."""
+    labels = UnimodalLabelGenerator(3, {"multimodal": 1, "text": 1}, label_bound=3)
+    labels.initialise(torch.arange(3), torch.tensor([2.0, -1.0, torch.nan]), {"text": torch.tensor(given)})
+    features = torch.tensor([[1.0], [-1.0], [7.0]])
+    labels.update({"multimodal": features, "text": features}, torch.arange(3), epoch=1)
+    return labels
+
+
+def update_third(labels, multimodal, text, prediction, epoch=2):
+    features = {"multimodal": torch.tensor([[multimodal]]), "text": torch.tensor([[text]])}
+    labels.update(features, torch.tensor([2]), epoch, predictions={"multimodal": torch.tensor([prediction])})
+    return labels.labels("text", torch.tensor([2])).item()
+
+
+def test_without_y_the_models_prediction_is_start_and_target_by_hand():
+    """a_m = (1.5 - 0.5) / 0.5 = 2 and a_s = (1.2 - 0.8) / 0.8 = 0.5; y' = 1.2 * 0.5 / 4 + (1.2 + 0.5 - 2) / 2 = 0."""
+    labels = labelled_but_for_the_third([torch.nan] * 3)
+    assert labels.labels("text", torch.tensor([2])).isnan() and labels.labels("multimodal", torch.tensor([2])).isnan()
+    assert labels.multimodal_counts.tolist() == labels.text_counts.tolist() == [1, 1]
+    assert update_third(labels, 0.5, 0.2, prediction=1.2) == pytest.approx(1.2 / 3, abs=1e-6)
+    assert labels.multimodal_counts.tolist() == [1, 1], "no class centre of the multimodal task has it"
+    assert labels.text_counts.tolist() == [2, 1] and labels.text_sums[0].item() == pytest.approx(1.2)
+    # Now text's centres are 0.6 and -1: a_s is 0 halfway, at -0.2; y' = (3 + 0 - 2) / 2, the prediction clamped to 3.
+    expected = 1.2 / 3 / 2 + 0.5 / 2
+    assert update_third(labels, 0.5, -0.2, prediction=9.0, epoch=3) == pytest.approx(expected, abs=1e-6)
+    assert labels.labels("multimodal", torch.tensor([2])).isnan()
+
+
+def test_without_y_a_given_unimodal_label_stays_and_is_in_its_centre():
+    labels = labelled_but_for_the_third([9.0, 9.0, -2.0])  # of samples that have y it is not read
+    assert labels.labels("text", torch.arange(3)).tolist() == [2.0, -1.0, -2.0]
+    assert labels.text_counts.tolist() == [1, 2] and labels.multimodal_counts.tolist() == [1, 1]
+    assert update_third(labels, 0.5, 0.2, prediction=1.2) == -2.0
+
+
+def test_what_stands_in_for_y_must_be_there():
+    with pytest.raises(ValueError, match=r"got 1 samples without a multimodal label and predictions of \['text'\]"):
+        with_predictions(torch.tensor([1.0, torch.nan]), {"text": torch.zeros(2)})
+    labels = UnimodalLabelGenerator(1, {"multimodal": 1, "text": 1}, label_bound=3)
+    with pytest.raises(ValueError, match=r"got label 4\.0 for sample 0, expected a finite one within"):
+        labels.initialise(torch.tensor([0]), torch.tensor([torch.nan]), {"text": torch.tensor([4.0])})
 
 
 def test_fixed_labels_are_what_they_were_given_and_stay_so():

@@ -96,3 +96,58 @@ def test_half_precision_predictions_are_compared_in_float32():
     expected = (halves["multimodal"].float() - torch.from_numpy(Y).float()).abs().mean()
     assert terms["multimodal"].dtype == torch.float32
     torch.testing.assert_close(terms["multimodal"], expected)
+
+
+# --- samples without a label ------------------------------------------------------------------------------------------
+
+UNKNOWN = {
+    "multimodal": [False, True, False, True, False],
+    "text": [False, False, False, True, True],
+    "audio": [False, True, False, True, False],
+}
+
+
+def partly_labelled(unknown=UNKNOWN):
+    return {task: torch.from_numpy(np.where(unknown[task], np.nan, y)) for task, y in LABELS.items()}
+
+
+@pytest.mark.parametrize("weight_adjustment", [True, False])
+def test_each_mean_is_over_the_samples_that_have_its_label(weight_adjustment):
+    """Where y is missing, the multimodal prediction takes its place in the weight."""
+    rows = np.array([False, True, True, True, True])  # those that have text
+    given = output()._replace(present={"text": torch.from_numpy(rows)})
+    terms = MultiTaskLoss(weight_adjustment=weight_adjustment, unlabelled=True)(given, partly_labelled())
+    y = np.where(UNKNOWN["multimodal"], PREDICTIONS["multimodal"], Y)
+    for task in LABELS:
+        error = np.abs(PREDICTIONS[task] - LABELS[task])
+        if weight_adjustment and task != "multimodal":
+            error = np.tanh(np.abs(LABELS[task] - y)) * error
+        known = ~np.array(UNKNOWN[task]) & (rows if task == "text" else True)
+        assert terms[task].item() == pytest.approx(error[known].mean(), rel=1e-12), task
+
+
+def test_a_missing_label_has_no_gradient_and_none_is_no_number():
+    predictions = {task: values.requires_grad_() for task, values in tensors(PREDICTIONS).items()}
+    terms = MultiTaskLoss(unlabelled=True)(output()._replace(predictions=predictions), partly_labelled())
+    terms["total"].backward()
+    for task, prediction in predictions.items():
+        assert torch.equal(prediction.grad[torch.tensor(UNKNOWN[task])], torch.zeros(sum(UNKNOWN[task]))), task
+        assert prediction.grad.isfinite().all()
+    assert predictions["text"].grad[1] != 0, "a label of one modality counts"
+
+
+def test_a_batch_without_any_label_adds_nothing():
+    nobody = dict.fromkeys(LABELS, [True] * 5)
+    text = torch.from_numpy(PREDICTIONS["text"]).requires_grad_()
+    given = output()._replace(predictions=tensors(PREDICTIONS) | {"text": text})
+    terms = MultiTaskLoss(unlabelled=True)(given, partly_labelled(nobody))
+    assert {name: value.item() for name, value in terms.items()} == dict.fromkeys([*LABELS, "total"], 0.0)
+    terms["total"].backward()
+    assert not text.grad.any()
+
+
+def test_where_every_sample_is_labelled_looking_for_others_changes_nothing():
+    plain, looked = (MultiTaskLoss(unlabelled=each)(output(), tensors(LABELS)) for each in (False, True))
+    assert {name: value.item() for name, value in looked.items()} == pytest.approx(
+        {name: value.item() for name, value in plain.items()}, rel=1e-12
+    )

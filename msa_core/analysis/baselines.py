@@ -22,7 +22,7 @@ BATCH_SIZE = 64
 
 
 def baselines(data: Mapping[str, FeatureSet], scheme: str) -> pd.DataFrame:
-    """Test metrics of both, fitted on the train split; the penalty is chosen there by leave-one-out.
+    """Test metrics of both, fitted on the train split's labelled samples; the penalty is chosen there by leave-one-out.
 
     Args:
         data: the splits; valid is not needed.
@@ -34,7 +34,8 @@ def baselines(data: Mapping[str, FeatureSet], scheme: str) -> pd.DataFrame:
     train, test = data["train"], data["test"]
     ids = train.sequences["text"].values if "text" in train.modalities else torch.empty(0)
     vocabulary = torch.empty(0) if ids.is_floating_point() else ids.unique()
-    x, y = pooled(train, vocabulary), train.labels.double().numpy()
+    known = ~train.labels.isnan().numpy()
+    x, y = pooled(train, vocabulary)[known], train.labels.double().numpy()[known]
     predictions = {
         "train_median": np.full(len(test), np.median(y)),
         "ridge": make_pipeline(StandardScaler(), RidgeCV(PENALTIES)).fit(x, y).predict(pooled(test, vocabulary)),

@@ -12,6 +12,8 @@ from msa_core.analysis.tables import SETTLED
 def label_gains(labels: pd.DataFrame, true: pd.DataFrame, epoch: int) -> pd.DataFrame:
     """How much nearer to the true unimodal label each generated one is than a copy of y: negative if farther.
 
+    Samples without y are left out.
+
     Args:
         labels: `Run.labels`.
         true: id and a column of true labels per modality.
@@ -20,7 +22,7 @@ def label_gains(labels: pd.DataFrame, true: pd.DataFrame, epoch: int) -> pd.Data
     Returns:
         A row per id and modality: gain, in label units.
     """
-    both = labels[labels["epoch"] == epoch].merge(true, on="id", suffixes=("", "_true"))
+    both = labels[labels["epoch"] == epoch].dropna(subset="multimodal").merge(true, on="id", suffixes=("", "_true"))
     frames = []
     for modality in true.columns.drop("id"):
         target = both[f"{modality}_true"]

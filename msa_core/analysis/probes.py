@@ -87,7 +87,8 @@ def label_probes(data: Mapping[str, FeatureSet]) -> pd.DataFrame:
     """How much of the label a linear map reads from one modality's frames alone.
 
     A ridge regression on each sample's mean frame, standardised, fitted on the train split; its penalty is chosen on
-    the validation split, by either error; the test split is looked at with that penalty alone.
+    the validation split, by either error; the test split is looked at with that penalty alone. Samples without a label
+    are left out.
 
     Args:
         data: the three splits.
@@ -98,11 +99,12 @@ def label_probes(data: Mapping[str, FeatureSet]) -> pd.DataFrame:
         saying the train split's median), n. The intervals take the samples as independent; those of one video are
         not, and the intervals are then too narrow.
     """
-    y = {split: part.labels.numpy().astype(np.float64) for split, part in data.items()}
+    known = {split: ~part.labels.isnan().numpy() for split, part in data.items()}
+    y = {split: part.labels.numpy().astype(np.float64)[known[split]] for split, part in data.items()}
     mae_median = mean_absolute_error(y["test"], np.full_like(y["test"], np.median(y["train"])))
     rows = []
     for modality in (name for name in data["train"].modalities if data["train"].sequences[name].values.ndim > 1):
-        x = {split: _mean_frames(part, modality) for split, part in data.items()}
+        x = {split: _mean_frames(part, modality)[known[split]] for split, part in data.items()}
         fitted = [make_pipeline(StandardScaler(), Ridge(penalty)).fit(x["train"], y["train"]) for penalty in PENALTIES]
         for chosen_by, error in (("squared", mean_squared_error), ("absolute", mean_absolute_error)):
             errors = [error(y["valid"], probe.predict(x["valid"])) for probe in fitted]

@@ -44,6 +44,15 @@ class Planted(Settings):
         return self.model_dump(include={"signal_to_noise", "shared_part", "task_weights", "label_noise"})
 
 
+class Unlabelled(Settings):
+    """Samples of the train split that lose their labels, drawn from the run's seed; valid and test keep theirs."""
+
+    share: Number = Field(0.0, ge=0, le=0.95, description="of the samples that have no multimodal label")
+    one_modality: Share = Field(
+        0.0, description="of these, those that keep the unimodal label of one modality, drawn for each"
+    )
+
+
 class DatasetConfig(Settings):
     """Where the data are and how they are read."""
 
@@ -74,6 +83,7 @@ class DatasetConfig(Settings):
     missing: dict[Split, dict[Modality, Share]] = Field(
         {}, description="split -> modality -> share of its samples that lose this modality, drawn from the run's seed"
     )
+    unlabelled: Unlabelled = Unlabelled()
 
     @property
     def draw(self) -> Literal["shared", "own", "split"]:

@@ -104,10 +104,57 @@ class NearestLabels(Settings):
     neighbours: Count = Field(10, description="k, samples whose labels are averaged; ours, not chosen on data")
 
 
+class EnsembleLabels(Settings):
+    """`msa_core.parts.ensembles.EnsembleLabels`."""
+
+    kind: Literal["ensemble"] = "ensemble"
+    momentum: Number = Field(0.6, ge=0, lt=1, description="m, of the average over epochs (Laine and Aila: alpha 0.6)")
+    share: Number = Field(0.5, gt=0, lt=1, description="a, of the ensemble in a label; ours, not chosen on data")
+
+
+class ResidualLabels(Settings):
+    """`msa_core.parts.residual.ResidualLabels`."""
+
+    kind: Literal["residual"] = "residual"
+    share: Number = Field(1.0, gt=0, description="a, of the residual that is added to y; ours, not chosen on data")
+    penalty: Number = Field(0.1, gt=0, description="p, over the features' mean variance; ours, not chosen on data")
+
+
 LabelsConfig = Annotated[
-    GeneratedLabels | CopiedLabels | TrueLabels | NoUnimodalLabels | NearestLabels | DampedLabels,
+    GeneratedLabels
+    | CopiedLabels
+    | TrueLabels
+    | NoUnimodalLabels
+    | NearestLabels
+    | DampedLabels
+    | EnsembleLabels
+    | ResidualLabels,
     Field(discriminator="kind"),
 ]
+
+
+# --- balance of the tasks -------------------------------------------------------------------------------------------
+
+
+class SummedTasks(Settings):
+    """Their terms are added as they are."""
+
+    kind: Literal["sum"] = "sum"
+
+
+class UncertaintyWeights(Settings):
+    """`msa_core.parts.balance.UncertaintyWeights`."""
+
+    kind: Literal["uncertainty"] = "uncertainty"
+
+
+class PCGrad(Settings):
+    """`msa_core.parts.balance.PCGrad`."""
+
+    kind: Literal["pcgrad"] = "pcgrad"
+
+
+BalanceConfig = Annotated[SummedTasks | UncertaintyWeights | PCGrad, Field(discriminator="kind")]
 
 
 class ObjectiveConfig(Settings):
@@ -116,6 +163,7 @@ class ObjectiveConfig(Settings):
     alignment: AlignmentConfig = AlignmentConfig()
     labels: LabelsConfig = GeneratedLabels()
     weight_adjustment: bool = Field(True, description="W_s = tanh|y_s - y| on the unimodal tasks")
+    balance: BalanceConfig = SummedTasks()
 
     @model_validator(mode="after")
     def _copied_labels_need_weight_one(self) -> "ObjectiveConfig":
@@ -123,5 +171,14 @@ class ObjectiveConfig(Settings):
             raise ValueError(
                 "got labels 'copied' with weight_adjustment, expected it off: "
                 "tanh|y_s - y| is 0 for copies, so that the unimodal tasks would not be trained"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _uncertainty_needs_weight_one(self) -> "ObjectiveConfig":
+        if isinstance(self.balance, UncertaintyWeights) and self.weight_adjustment:
+            raise ValueError(
+                "got balance 'uncertainty' with weight_adjustment, expected it off: a task's scale is that of its "
+                "errors, and would go to 0 while tanh|y_s - y| is 0"
             )
         return self

@@ -6,7 +6,9 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.random import SeedSequence
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
@@ -79,7 +81,7 @@ class Batch:
 
     Attributes:
         index: place of each sample in its split, (B,) int64.
-        labels: human multimodal label, (B,).
+        labels: human multimodal label, (B,); NaN: hidden.
         sequences: modality -> (B, T) token ids for text, (B, T, D) frames for audio and vision; zeros for a sample
             that lacks the modality; T is 0 if all samples of the batch lack it.
         lengths: modality -> (B,) int64, on the CPU; 0: the modality is absent from this sample.
@@ -119,12 +121,14 @@ class FeatureSet:
     Attributes:
         split: "train", "valid" or "test".
         ids: N strings, unique across splits.
-        labels: human multimodal labels within [-label_bound, label_bound], (N,) float32.
+        labels: human multimodal labels within [-label_bound, label_bound], (N,) float32; NaN: hidden.
         label_bound: H.
         sequences: modality -> token ids for text, (T, D) float32 frames for audio and vision, NaN where the file has
             no readable value; only the modalities of the data set.
         raw_text: N transcripts, or None.
         unimodal_labels: modality -> (N,): human ones (CH-SIMS), true ones (planted data), or nothing.
+        given: modality -> (N,): the unimodal labels of samples whose other labels are hidden (see `hiding_labels`), NaN
+            for all others; empty where no sample's labels are hidden.
         factors: planted data only: "shared", "text", "audio", "vision" -> (N,).
         scaling: modality -> (mean, scale), (D,) each, of the train split: frames are standardised when batched.
         replacements: modality -> (D,): what an unreadable value, NaN in `sequences`, is in a batch (before it is
@@ -145,6 +149,7 @@ class FeatureSet:
     sequences: dict[str, Ragged]
     raw_text: list[str] | None = None
     unimodal_labels: dict[str, Tensor] = field(default_factory=dict)
+    given: Mapping[str, Tensor] = field(default_factory=dict)
     factors: dict[str, Tensor] = field(default_factory=dict)
     scaling: Mapping[str, tuple[Tensor, Tensor]] = field(default_factory=dict)
     replacements: Mapping[str, Tensor] = field(default_factory=dict)
@@ -207,6 +212,39 @@ class FeatureSet:
         selection[order[: round(share * len(self))]] = True
         return replace(self, dropped={**self.dropped, modality: self.dropped.get(modality, selection) | selection})
 
+    def hiding_labels(self, share: float, one_modality: float, seed: int) -> "FeatureSet":
+        """A copy in which some samples have no multimodal label, and the label of one modality at most.
+
+        `round(share * N)` samples lose their labels; `round(one_modality * that)` of them keep the unimodal label of
+        one modality, drawn for each. The draw depends on `seed` and N alone: the samples of a smaller share are among
+        those of a larger one. `unimodal_labels` stays whole, as the truth that labels are compared with: what a
+        training may read of it is `given` alone where `labels` is NaN.
+
+        Raises:
+            ValueError: a share outside [0, 1], fewer than two samples left, or a modality without unimodal labels.
+        """
+        where = f"FeatureSet.hiding_labels: for split {self.split!r} of {len(self)} samples"
+        hidden = round(share * len(self)) if 0 <= share <= 1 and 0 <= one_modality <= 1 else len(self)
+        if len(self) - hidden < 2:
+            raise ValueError(
+                f"{where}, got share {share} and one_modality {one_modality}, expected ones within [0, 1] that leave "
+                "at least 2 samples with a label; lower dataset.unlabelled.share"
+            )
+        if one_modality and (without := set(self.modalities) - set(self.unimodal_labels)):
+            raise ValueError(
+                f"{where}, got one_modality {one_modality} and no unimodal labels of {sorted(without)}; set "
+                "dataset.unlabelled.one_modality to 0, or take data with such labels (planted, sims)"
+            )
+        rng = np.random.default_rng(SeedSequence(seed, spawn_key=(2,)))  # (1,) is that of planted data
+        order, kept = torch.from_numpy(rng.permutation(len(self)))[:hidden], round(one_modality * hidden)
+        labels, modality = self.labels.clone(), torch.from_numpy(rng.integers(len(self.modalities), size=len(self)))
+        labels[order] = torch.nan
+        given = {name: torch.full_like(labels, torch.nan) for name in self.modalities}
+        for place, name in enumerate(self.modalities if kept else ()):
+            own = order[:kept][modality[order[:kept]] == place]
+            given[name][own] = self.unimodal_labels[name][own]
+        return replace(self, labels=labels, given=given)
+
     def _require(self, caller: str, modality: str) -> None:
         if modality not in self.modalities:
             raise ValueError(
@@ -216,8 +254,11 @@ class FeatureSet:
 
     def to(self, dtype: torch.dtype) -> "FeatureSet":
         """The same split with labels, and frames in its batches, of another dtype; stored frames stay as they are."""
-        unimodal = {modality: labels.to(dtype) for modality, labels in self.unimodal_labels.items()}
-        return replace(self, labels=self.labels.to(dtype), unimodal_labels=unimodal, dtype=dtype)
+        unimodal, given = (
+            {modality: labels.to(dtype) for modality, labels in each.items()}
+            for each in (self.unimodal_labels, self.given)
+        )
+        return replace(self, labels=self.labels.to(dtype), unimodal_labels=unimodal, given=given, dtype=dtype)
 
     def batch(self, index: Tensor) -> Batch:
         """The samples `index`, (B,) int64, as a padded batch on the CPU."""

@@ -118,7 +118,7 @@ def entropy(z: Tensor, labels: Tensor) -> Tensor:
 
     Args:
         z: (B, D).
-        labels: (B,); a class with fewer than two samples is left out.
+        labels: (B,); a class with fewer than two samples is left out, and so is a sample without a label (NaN).
 
     Returns:
         Scalar; 0 where no class has two samples.

@@ -1,1 +1,1 @@
-"""Other fusions, distances and label sources than the paper's, each with its source; `msa_core.build` builds them."""
+"""Other fusions, distances, label sources and balances than the paper's; `msa_core.build` builds them."""

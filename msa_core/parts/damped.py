@@ -13,7 +13,8 @@ class DampedLabels(LabelSource):
     """``y + a (y_s - y)``, y_s the generated label and a the share of its offset that is kept.
 
     Ours. The generator keeps its own labels, and its class centres follow them: what is damped is what the model is
-    trained on. With it, the weight adjustment ``tanh|y_s - y|`` falls.
+    trained on. With it, the weight adjustment ``tanh|y_s - y|`` falls. Without y there is no offset: such a sample has
+    the generated label.
 
     Args:
         generator: after `initialise`.
@@ -41,10 +42,16 @@ class DampedLabels(LabelSource):
     def labels(self, task: str, index: Tensor) -> Tensor:
         """See `LabelSource.labels`."""
         y = self.generator.labels("multimodal", index)
-        return torch.lerp(y, self.generator.labels(task, index), self.share)  # exact at both ends
+        generated = self.generator.labels(task, index)
+        return torch.where(y.isnan(), generated, torch.lerp(y, generated, self.share))  # lerp is exact at both ends
 
     def update(
-        self, features: Mapping[str, Tensor], index: Tensor, epoch: int, present: Mapping[str, Tensor] = Nothing
+        self,
+        features: Mapping[str, Tensor],
+        index: Tensor,
+        epoch: int,
+        present: Mapping[str, Tensor] = Nothing,
+        predictions: Mapping[str, Tensor] = Nothing,
     ) -> None:
         """See `UnimodalLabelGenerator.update`."""
-        self.generator.update(features, index, epoch, present)
+        self.generator.update(features, index, epoch, present, predictions)

@@ -5,26 +5,28 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from msa_core.interfaces import Gather, LabelSource, Nothing, own_batch
+from msa_core.interfaces import Gather, Nothing, own_batch
 from msa_core.labels import check_update, running_average
+from msa_core.parts.moving import MovingLabels
 
 
-class NearestNeighbourLabels(LabelSource):
+class NearestNeighbourLabels(MovingLabels):
     """A modality's label: the mean human label of the training samples nearest to it in that modality's features.
 
     The mean of k neighbours' labels y is what the modality's own features say of y. As for the paper's generator, the
     latest features are stored, labels move from epoch 2 on, and by the same running average over epochs, so that the
-    two differ in their targets alone. A sample that lacks the modality keeps its label and is nobody's neighbour.
+    two differ in their targets alone. A sample that lacks the modality keeps its label and is nobody's neighbour; one
+    without y is nobody's neighbour.
 
     A step costs O(B N D) and not O(B D): each batch is compared with every stored sample.
 
     Args:
-        labels: human labels, (N,).
+        labels, gather: see `MovingLabels`.
         feature_dims: width of the features of "multimodal", which are not read, and of each modality.
         neighbours: k; where fewer samples are stored, labels stay as they are.
-        gather: makes the whole batch of one process's part of it.
 
-    >>> labels = NearestNeighbourLabels(torch.tensor([1.0, 2.0, -3.0]), {"multimodal": 1, "text": 1}, neighbours=1)
+    >>> y = torch.tensor([1.0, 2.0, -3.0])
+    >>> labels = NearestNeighbourLabels({"multimodal": y, "text": y}, {"multimodal": 1, "text": 1}, neighbours=1)
     >>> features = {"multimodal": torch.zeros(3, 1), "text": torch.tensor([[0.0], [1.0], [9.0]])}
     >>> labels.update(features, torch.arange(3), epoch=1)
     >>> labels.update(features, torch.arange(3), epoch=2)  # a third of the old label and two thirds of the neighbour's
@@ -32,27 +34,28 @@ class NearestNeighbourLabels(LabelSource):
     [1.6667, 1.3333, 0.3333]
     """
 
-    fixed = False
-
     def __init__(
-        self, labels: Tensor, feature_dims: Mapping[str, int], neighbours: int, gather: Gather = own_batch
+        self,
+        labels: Mapping[str, Tensor],
+        feature_dims: Mapping[str, int],
+        neighbours: int,
+        gather: Gather = own_batch,
     ) -> None:
-        super().__init__()
-        self.tasks = ("multimodal", *(task for task in feature_dims if task != "multimodal"))
-        self.widths, self.neighbours, self.gather = dict(feature_dims), neighbours, gather
-        for task in self.tasks:
-            self.register_buffer(f"{task}_labels", labels.clone())
-        for modality in self.tasks[1:]:
-            self.register_buffer(f"{modality}_features", labels.new_zeros(len(labels), feature_dims[modality]))
-            self.register_buffer(f"{modality}_stored", torch.zeros(len(labels), dtype=torch.bool))
-
-    def labels(self, task: str, index: Tensor) -> Tensor:
-        """See `LabelSource.labels`."""
-        return self.get_buffer(f"{task}_labels")[index]
+        super().__init__(labels, gather)
+        self.widths, self.neighbours = dict(feature_dims), neighbours
+        y = labels["multimodal"]
+        for modality in self.modalities:
+            self.register_buffer(f"{modality}_features", y.new_zeros(len(y), feature_dims[modality]))
+            self.register_buffer(f"{modality}_stored", torch.zeros(len(y), dtype=torch.bool))
 
     @torch.no_grad()
     def update(
-        self, features: Mapping[str, Tensor], index: Tensor, epoch: int, present: Mapping[str, Tensor] = Nothing
+        self,
+        features: Mapping[str, Tensor],
+        index: Tensor,
+        epoch: int,
+        present: Mapping[str, Tensor] = Nothing,
+        predictions: Mapping[str, Tensor] = Nothing,
     ) -> None:
         """See `LabelSource.update`: labels first, by the neighbours as they stand, then the stored features.
 
@@ -63,16 +66,18 @@ class NearestNeighbourLabels(LabelSource):
         index = self.gather(index)
         shapes = {task: (len(index), width) for task, width in self.widths.items()}
         check_update("NearestNeighbourLabels.update", features, shapes, epoch)
-        for modality in self.tasks[1:]:
-            rows = self.gather(present[modality]) if modality in present else torch.ones_like(index, dtype=torch.bool)
+        known = ~self.labels("multimodal", index).isnan()
+        y = self.y(index, predictions) if epoch > 1 else None
+        for modality in self.modalities:
+            rows = self.having(modality, index, present)
             own, x = index[rows], features[modality][rows]
             stored = self.get_buffer(f"{modality}_features")
-            if epoch > 1:
-                self._move(modality, own, x.to(stored.dtype), epoch)
+            if y is not None:
+                self._move(modality, own, x.to(stored.dtype), y[rows], epoch)
             stored[own] = x.to(stored.dtype)
-            self.get_buffer(f"{modality}_stored")[index] = rows
+            self.get_buffer(f"{modality}_stored")[index] = rows & known
 
-    def _move(self, modality: str, index: Tensor, x: Tensor, epoch: int) -> None:
+    def _move(self, modality: str, index: Tensor, x: Tensor, y: Tensor, epoch: int) -> None:
         stored = self.get_buffer(f"{modality}_stored")
         if int(stored.sum()) <= self.neighbours:
             return
@@ -81,5 +86,4 @@ class NearestNeighbourLabels(LabelSource):
         distances[torch.arange(len(index)), index] = torch.inf  # nobody is a neighbour of its own
         nearest = distances.topk(self.neighbours, largest=False).indices  # (B, k)
         target = self.get_buffer("multimodal_labels")[nearest].mean(dim=1)
-        labels = self.get_buffer(f"{modality}_labels")
-        labels[index] = running_average(labels[index], target, epoch)
+        self.move(modality, index, running_average(self.old(modality, index, y), target, epoch))

@@ -9,6 +9,7 @@ import torch
 
 from msa_core.analysis import tables
 from msa_core.analysis.baselines import baselines, pooled
+from msa_core.analysis.probes import label_probes
 from msa_core.data import FeatureSet, Ragged, planted_features
 
 
@@ -75,3 +76,18 @@ def test_a_mean_that_is_nan_is_a_dash():
     row = {"dataset": "a", "title": "A", "seed": 1, "metric": "corr", "split": "test", "task": "multimodal"}
     table = tables.main_table(pd.DataFrame([row | {"variant": "train_median", "value": np.nan}]))
     assert "| –" in tables.main_markdown(table)
+
+
+def test_samples_without_a_label_have_no_part():
+    """As if the train split had the labelled samples alone."""
+    data = planted_features(num_train=40, num_valid=2, num_test=20)
+    train = data["train"].hiding_labels(share=0.5, one_modality=0.5, seed=0)
+    known = (~train.labels.isnan()).nonzero().flatten()
+    sequences = {name: Ragged.from_lengths(*ragged.rows(known)) for name, ragged in train.sequences.items()}
+    alone = replace(train, ids=[train.ids[i] for i in known], labels=train.labels[known], sequences=sequences)
+    # Words of the unlabelled samples alone are columns of zeros, which change nothing.
+    expected = baselines(data | {"train": alone}, "mosi")
+    found = baselines(data | {"train": train}, "mosi")
+    pd.testing.assert_frame_equal(found, expected, rtol=1e-6)
+    pd.testing.assert_frame_equal(label_probes(data | {"train": train}), label_probes(data | {"train": alone}))
+    assert not baselines(data, "mosi").equals(found)

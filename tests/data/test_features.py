@@ -501,3 +501,33 @@ def test_other_samples_are_left_out_each_time():
     ]
     assert {len(samples) for samples in left_out} == {14}
     assert frozenset().union(*left_out) == frozenset(range(30))
+
+
+# --- hidden labels ----------------------------------------------------------------------------------------------------
+
+
+@given(sizes, st.integers(0, 5), st.floats(0, 0.5), st.floats(0, 0.4), st.floats(0, 1))
+def test_hidden_labels_are_the_share_and_grow_with_it(size, seed, share, more, one_modality):
+    features, source = make_features(size + 20)
+    names = list(source)
+    features = replace(features, unimodal_labels={name: features.labels + i for i, name in enumerate(names)})
+    less, much = (features.hiding_labels(each, one_modality, seed) for each in (share, share + more))
+    for part, each in ((less, share), (much, share + more)):
+        hidden = part.labels.isnan()
+        assert int(hidden.sum()) == round(each * len(features))
+        assert torch.equal(part.labels[~hidden], features.labels[~hidden])
+        kept = torch.stack([~part.given[name].isnan() for name in names])
+        assert int(kept.sum()) == int(kept[:, hidden].sum()) == round(one_modality * round(each * len(features)))
+        assert int(kept.sum(dim=0).max()) <= 1
+        for name in names:
+            own = ~part.given[name].isnan()
+            assert torch.equal(part.given[name][own], features.unimodal_labels[name][own])
+    assert not (less.labels.isnan() & ~much.labels.isnan()).any()
+    assert not features.labels.isnan().any() and not features.given
+    assert less.to(torch.float64).given[names[0]].dtype == torch.float64
+
+
+def test_labels_are_hidden_anew_with_another_seed():
+    features, _ = make_features(40)
+    draws = [features.hiding_labels(0.5, 0.0, seed).labels.isnan() for seed in (1, 1, 2)]
+    assert torch.equal(draws[0], draws[1]) and not torch.equal(draws[0], draws[2])

@@ -24,7 +24,7 @@ def test_against_scikit_learn(neighbours, share):
     """Batch by batch, with some samples lacking audio: each absent one keeps its label and is no neighbour."""
     rng = np.random.default_rng(0)
     y = rng.uniform(-3, 3, 30).astype(np.float32)
-    labels = NearestNeighbourLabels(torch.from_numpy(y), WIDTHS, neighbours)
+    labels = NearestNeighbourLabels(dict.fromkeys(WIDTHS, torch.from_numpy(y)), WIDTHS, neighbours)
     absent = rng.random(30) < share
     expected = {task: y.astype(np.float64) for task in ("text", "audio")}
     stored = {task: np.full((30, WIDTHS[task]), np.nan) for task in ("text", "audio")}
@@ -52,7 +52,7 @@ def test_against_scikit_learn(neighbours, share):
 
 def test_too_few_neighbours_leave_labels_as_they_are():
     y = torch.tensor([1.0, -1.0, 2.0])
-    labels = NearestNeighbourLabels(y, WIDTHS, neighbours=3)
+    labels = NearestNeighbourLabels(dict.fromkeys(WIDTHS, y), WIDTHS, neighbours=3)
     for epoch in (1, 2, 3):
         labels.update(as_tensors(draw(np.random.default_rng(epoch), 3)), torch.arange(3), epoch)
     assert torch.equal(labels.labels("text", torch.arange(3)), y)
@@ -61,7 +61,7 @@ def test_too_few_neighbours_leave_labels_as_they_are():
 def test_a_checkpoint_carries_the_state():
     rng = np.random.default_rng(0)
     y = torch.from_numpy(rng.uniform(-3, 3, 12).astype(np.float32))
-    ours, restored = (NearestNeighbourLabels(y, WIDTHS, neighbours=2) for _ in range(2))
+    ours, restored = (NearestNeighbourLabels(dict.fromkeys(WIDTHS, y), WIDTHS, neighbours=2) for _ in range(2))
     for epoch in (1, 2):
         ours.update(as_tensors(draw(rng, 12)), torch.arange(12), epoch)
     restored.load_state_dict(ours.state_dict())
@@ -88,6 +88,6 @@ def test_a_checkpoint_carries_the_state():
     ],
 )
 def test_bad_input_is_refused(features, epoch, message):
-    labels = NearestNeighbourLabels(torch.zeros(3), WIDTHS, neighbours=1)
+    labels = NearestNeighbourLabels(dict.fromkeys(WIDTHS, torch.zeros(3)), WIDTHS, neighbours=1)
     with pytest.raises(ValueError, match=message):
         labels.update(features, torch.tensor([0, 1]), epoch)

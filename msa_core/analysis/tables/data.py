@@ -32,7 +32,7 @@ def data_table(data: Mapping[str, FeatureSet]) -> pd.DataFrame:
 
 def example_table(features: FeatureSet, number: int) -> pd.DataFrame:
     """Some utterances of a split, evenly spread over its labels' range: text, label, lengths, unimodal labels."""
-    order = features.labels.argsort(stable=True)
+    order = features.labels.argsort(stable=True)[: int(features.labels.isfinite().sum())]  # hidden ones come last
     places = order[torch.linspace(0, len(order) - 1, min(number, len(order))).round().long()].tolist()
     columns: dict[str, list] = {"label": [round(features.labels[i].item(), 4) for i in places]}
     if features.raw_text is not None:

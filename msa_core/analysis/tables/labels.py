@@ -28,6 +28,8 @@ LABEL_MEASURES = {
 def label_agreement(labels: pd.DataFrame, true: pd.DataFrame) -> pd.DataFrame:
     """How near generated labels come to true unimodal ones, epoch by epoch; epoch 0 is copying y.
 
+    Samples without y are left out.
+
     Args:
         labels: id, epoch and a column per task (`Run.labels`).
         true: id and a column of true labels per modality.
@@ -36,7 +38,7 @@ def label_agreement(labels: pd.DataFrame, true: pd.DataFrame) -> pd.DataFrame:
         A row per epoch and modality: mae, corr; offset_corr and offset_slope, see `offset_fit`. The MAE of the
         offsets is mae.
     """
-    joined = labels.merge(true, on="id", suffixes=("", "_true"))
+    joined = labels.dropna(subset="multimodal").merge(true, on="id", suffixes=("", "_true"))
     rows = [
         {
             "epoch": epoch,
@@ -68,7 +70,7 @@ def offset_fit(generated: pd.Series, true: pd.Series) -> dict[str, float]:
 
 
 def label_movement(labels: pd.DataFrame) -> pd.DataFrame:
-    """How generated labels move from epoch to epoch.
+    """How generated labels move from epoch to epoch; samples without y are left out.
 
     Args:
         labels: id, epoch (from 0, the start) and a column per task (`Run.labels`).
@@ -78,6 +80,7 @@ def label_movement(labels: pd.DataFrame) -> pd.DataFrame:
         samples whose sign has changed since then; opposite, the share of samples with y other than 0 whose sign is
         not y's.
     """
+    labels = labels.dropna(subset="multimodal")
     y = labels.pivot(index="epoch", columns="id", values="multimodal")
     frames = []
     for modality in (modality for modality in MODALITIES if modality in labels):
@@ -116,13 +119,13 @@ def shown_epochs(labels: pd.DataFrame, number: int = 6) -> NDArray:
 
 
 def evenly_by_y(labels: pd.DataFrame, number: int) -> list[Any]:
-    """Ids of some samples, evenly spread over the order of y.
+    """Ids of some samples that have y, evenly spread over its order.
 
     Args:
         labels: `Run.labels`.
         number: of samples.
     """
-    start = labels.query("epoch == 0").sort_values("multimodal", kind="stable")
+    start = labels.query("epoch == 0").dropna(subset="multimodal").sort_values("multimodal", kind="stable")
     return start["id"].iloc[np.linspace(0, len(start) - 1, number).round().astype(int)].tolist()
 
 
