@@ -30,7 +30,10 @@ STUDY = {
     "weight_seeds": [1],
     "seeds": [5, 6],
 }
-SMALL = {"dataset.planted.num_train": 24, "dataset.planted.num_valid": 8, "dataset.planted.num_test": 12}
+SMALL = {
+    "dataset.planted": {"num_train": 24, "num_valid": 8, "num_test": 12},
+    "text": {"encoder": "tiny", "frozen": False},
+}
 
 
 def named(jobs):
