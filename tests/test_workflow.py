@@ -29,14 +29,15 @@ RULES = (
     "label_trajectories_planted",
     "shared_and_private_planted",
     "efficiency",
+    "plug_and_play",
     "phase_diagram",
+    "other_parts",
     "same_numbers",
     "report",
 )
+NO_GRID = ("efficiency", "plug_and_play", "phase_diagram", "other_parts", "same_numbers")
 ANALYSES = dict.fromkeys(RULES, 1)
-OF_A_GRID = {
-    rule: 1 for rule in RULES if rule not in ("efficiency", "phase_diagram", "same_numbers")
-}  # they read no runs
+OF_A_GRID = {rule: 1 for rule in RULES if rule not in NO_GRID}  # they read no runs
 
 
 FINISHED = ("--config", "finished_only=true")

@@ -99,12 +99,18 @@ def _effect(variant: str, reference: str) -> str:
 
 
 def with_ceilings(table: pd.DataFrame, study: Sweep) -> pd.DataFrame:
-    """`gains` with best_mae, the lowest MAE that the cell's process allows, and best_mae_error."""
-    ceilings = {}
+    """`gains` with best_mae, the lowest MAE that the cell's process allows, and best_mae_error.
+
+    nan where samples lack modalities, for which it is not computed.
+    """
+    ceilings, of_process = {}, dict[str, tuple[float, float]]()
     for cell in study.cells:
-        planted = resolve(study.dataset, overrides=cell.overrides).dataset.planted
-        best = best_attainable(PlantedProcess(**planted.process))["all"]
-        ceilings[cell.levels] = {"best_mae": best.mae, "best_mae_error": best.mae_error}
+        dataset = resolve(study.dataset, overrides=cell.overrides).dataset
+        process = "" if dataset.missing else str(dataset.planted.process)
+        if process not in of_process:
+            best = best_attainable(PlantedProcess(**dataset.planted.process))["all"]
+            of_process[process] = (best.mae, best.mae_error) if process else (np.nan, np.nan)
+        ceilings[cell.levels] = dict(zip(("best_mae", "best_mae_error"), of_process[process], strict=True))
     levels = table[list(study.factors)].itertuples(index=False, name=None)
     return table.join(pd.DataFrame([ceilings[each] for each in levels], index=table.index))
 
@@ -116,7 +122,9 @@ def gains_markdown(table: pd.DataFrame, study: Sweep) -> str:
         first, *_ = compared = rows.to_dict("records")
         shown = {name.replace("_", " ").capitalize(): _level(first[name]) for name in study.factors}
         shown |= {"Variant": f"`{first['variant']}`", "Weight": f"{first['weight']:g}"}
-        shown |= {"Best MAE": f"{first['best_mae']:.3f}", "MAE": f"{first['mae']:.3f}", "Draws": f"{first['n_draws']}"}
+        if table["best_mae"].notna().any():
+            shown["Best MAE"] = "–" if np.isnan(first["best_mae"]) else f"{first['best_mae']:.3f}"
+        shown |= {"MAE": f"{first['mae']:.3f}", "Draws": f"{first['n_draws']}"}
         if table["label_mae"].notna().any():
             labels = f"{first['label_mae']:.3f} ({first['copies_mae']:.3f})"
             shown["Labels: MAE (copies)"] = "–" if np.isnan(first["label_mae"]) else labels

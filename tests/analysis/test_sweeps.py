@@ -138,7 +138,7 @@ def test_a_sweep_without_factors_is_one_cell():
     table = sweeps.gains(cell.drop(columns=list(STUDY.factors)), study, 0.01)
     pd.testing.assert_frame_equal(table, sweeps.gains(cell, STUDY, 0.01).drop(columns=list(STUDY.factors)))
     assert len(sweeps.gains_markdown(sweeps.with_ceilings(table, study), study).splitlines()) == 2 + 1
-    assert len(plots.sweep_forest(table, [], 0.01).axes) == 3
+    assert len(plots.sweep_figure(table, [], 0.01).axes) == 3
 
 
 def test_without_runs_everything_says_so(tmp_path):
@@ -148,7 +148,7 @@ def test_without_runs_everything_says_so(tmp_path):
     assert "0 of the 18 paired draws are shown" in sweeps.finding(table, STUDY, "mine")
     assert sweeps.gains_markdown(table, STUDY) == "No comparison has two draws yet.\n"
     assert "No cell" in plots.phase_diagram(table, 0.01).texts[0].get_text()
-    assert "No comparison" in plots.sweep_forest(table, [], 0.01).texts[0].get_text()
+    assert "No comparison" in plots.sweep_figure(table, [], 0.01).texts[0].get_text()
 
 
 def test_the_table_has_a_row_per_cell_and_variant_with_its_ceiling(both):
@@ -189,10 +189,34 @@ def test_the_phase_diagram_shows_every_gain_and_hatches_the_undecided(both):
 
 def test_the_forest_has_a_panel_an_effect_and_a_row_a_variant_and_cell(both):
     table = sweeps.gains(both, STUDY, 0.01)
-    axes = plots.sweep_forest(table, list(STUDY.factors), 0.01).axes
+    named = table.assign(signal_to_noise="half")  # a number as first factor makes curves
+    axes = plots.sweep_figure(named, list(STUDY.factors), 0.01).axes
     assert [axis.get_title() for axis in axes] == list(REFERENCES.values())
-    assert [label.get_text() for label in axes[0].get_yticklabels()] == ["0.5, 0.2, 0.5", "0.5, 0.8, 0.5"]
+    assert [label.get_text() for label in axes[0].get_yticklabels()] == ["half, 0.2, 0.5", "half, 0.8, 0.5"]
     for axis, rows in zip(axes, [group for _, group in table.groupby("effect", sort=False)], strict=True):
         points = axis.containers[0].lines[0]
         np.testing.assert_allclose(points.get_xdata(orig=False), rows["estimate"])
         np.testing.assert_allclose(points.get_ydata(orig=False), [0, 1])
+
+
+def test_curves_show_every_variant_and_the_gains_over_each_at_its_level(both):
+    table = sweeps.gains(both, STUDY, 0.01)
+    factors = ["shared_part", "label_noise"]
+    above, below = plots.sweep_figure(table, factors, 0.01).axes
+    assert above.get_title() == "label noise 0.5"
+    assert {line.get_label(): line.get_ydata(orig=False).tolist() for line in above.lines} == {
+        name: pytest.approx([np.mean(maes)] * 2) for name, maes in MAE.items()
+    }
+    assert all(line.get_xdata(orig=False).tolist() == [0.2, 0.8] for line in above.lines)
+    gains = [container.lines[0].get_ydata(orig=False).tolist() for container in below.containers]
+    expected = table.groupby("reference", sort=False)["estimate"].apply(list).tolist()
+    assert gains == [pytest.approx(each) for each in expected]
+
+
+def test_where_samples_lack_modalities_no_ceiling_is_shown(both):
+    lost = STUDY.model_copy(
+        update={"factors": {"shared_part": {0.2: {}, 0.8: {"dataset.missing": {"test": {"text": 1.0}}}}}}
+    )
+    table = sweeps.with_ceilings(sweeps.gains(both.drop(columns=["signal_to_noise", "label_noise"]), lost, 0.01), lost)
+    assert table.groupby("shared_part")["best_mae"].apply(lambda values: values.notna().all()).tolist() == [True, False]
+    assert "–" in sweeps.gains_markdown(table, lost).splitlines()[3]

@@ -12,7 +12,7 @@ from msa_core.analysis.plots.labels import (
 )
 from msa_core.analysis.plots.results import forest, main_comparison
 from msa_core.analysis.plots.style import empty
-from msa_core.analysis.plots.sweeps import phase_diagram, sweep_forest
+from msa_core.analysis.plots.sweeps import phase_diagram, sweep_figure
 from msa_core.analysis.plots.training import cost_of_parts, loss_terms
 
 __all__ = [
@@ -35,6 +35,6 @@ __all__ = [
     "r2_dots",
     "spectra",
     "step_differences",
-    "sweep_forest",
+    "sweep_figure",
     "unimodal_against_multimodal",
 ]

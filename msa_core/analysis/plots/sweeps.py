@@ -1,6 +1,6 @@
 """The figures of sweeps."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -61,6 +61,12 @@ def phase_diagram(table: pd.DataFrame, smallest: float) -> Figure:
     return figure
 
 
+def sweep_figure(table: pd.DataFrame, factors: Sequence[str], smallest: float) -> Figure:
+    """`sweep_curves` where the first factor's levels are numbers, else `sweep_forest`; arguments as theirs."""
+    numbers = len(factors) > 0 and pd.api.types.is_numeric_dtype(table[factors[0]])
+    return (sweep_curves if numbers else sweep_forest)(table, factors, smallest)
+
+
 def sweep_forest(table: pd.DataFrame, factors: Collection[str], smallest: float) -> Figure:
     """Each variant's gain in test MAE with its 95% interval, a panel an effect; what does not matter is shaded.
 
@@ -91,4 +97,42 @@ def sweep_forest(table: pd.DataFrame, factors: Collection[str], smallest: float)
     axes[0, 0].set_yticks(range(len(order)), [name.replace("_", " ") for name in order])
     axes[0, 0].set_ylim(len(order) - 0.5, -0.5)
     figure.supxlabel(f"gain in test MAE (label units), 95% interval; shaded: less than {smallest:g}", fontsize=10)
+    return figure
+
+
+def sweep_curves(table: pd.DataFrame, factors: Sequence[str], smallest: float) -> Figure:
+    """Over the levels of a factor that is a number: test MAE, and below it the gains with their 95% intervals.
+
+    Args:
+        table: as `analysis.sweeps.gains` gives it, of one variant.
+        factors: the first is the axis; of a second one, each level has a column of panels.
+        smallest: gain in MAE that matters, shaded.
+    """
+    if table.empty:
+        return empty("No comparison has two draws yet.")
+    axis_of, *others = factors
+    columns = list(table.groupby(others, sort=False)) if others else [((), table)]
+    figure, axes = plt.subplots(2, len(columns), figsize=(WIDTH, 6.4), sharex=True, sharey="row", squeeze=False)
+    for (above, below), (levels, rows) in zip(axes.T, columns, strict=True):
+        variant = rows.drop_duplicates(axis_of).sort_values(axis_of)
+        above.plot(variant[axis_of], variant["mae"], marker="o", color="black", label=variant["variant"].iloc[0])
+        below.axhspan(-smallest, smallest, color="0.92", zorder=0)
+        below.axhline(0, color="0.6", linewidth=1, zorder=1)
+        for number, (reference, compared) in enumerate(rows.groupby("reference", sort=False)):
+            style = {"color": f"C{number}", "marker": "sD^v"[number % 4]}
+            compared = compared.sort_values(axis_of)
+            above.plot(compared[axis_of], compared["reference_mae"], linestyle="--", **style, label=str(reference))
+            errors = [compared["estimate"] - compared["low"], compared["high"] - compared["estimate"]]
+            below.errorbar(
+                compared[axis_of], compared["estimate"], yerr=errors, capsize=3, **style, label=f"over {reference}"
+            )
+        if others:
+            above.set_title(
+                ", ".join(f"{name.replace('_', ' ')} {level:g}" for name, level in zip(others, levels, strict=True))
+            )
+    axes[0, 0].set_ylabel("test MAE (label units)")
+    axes[1, 0].set_ylabel("gain in test MAE, 95% interval")
+    axes[0, 0].legend(fontsize=8)
+    axes[1, 0].legend(fontsize=8)
+    figure.supxlabel(f"{axis_of.replace('_', ' ')} (share of the samples)", fontsize=10)
     return figure
