@@ -296,3 +296,29 @@ def test_interventions_are_a_line_each_and_the_median_over_seeds():
     assert len({(line.get_color(), line.get_linestyle()) for line in left.lines}) == 2
     assert (left.get_title(), right.get_title()) == ("float32, two arithmetics", "float64, perturbed by 1e-08")
     assert left.get_yscale() == "log"
+
+
+def test_primary_gains_have_their_interval_and_verdict_in_the_panel_of_their_unit():
+    claims = pd.DataFrame(
+        {
+            "primary": [True, True, True, False],
+            "claim": ["first: `a` against `b`", "second: `a` against `c`", "third: `a` against `d`", "not shown"],
+            "unit": ["test MAE", "test MAE", "MAE of labels", "test MAE"],
+            "estimate": [0.02, -0.03, -0.3, 1.0],
+            "low": [0.01, -0.04, -0.4, 0.9],
+            "high": [0.03, -0.02, -0.2, 1.1],
+            "smallest": 0.01,
+            "verdict": ["gains", "harms", "harms", "gains"],
+        }
+    )
+    mae, labels = plots.primary_gains(claims).axes
+    assert [label.get_text() for label in mae.get_yticklabels()] == ["first", "second"]
+    assert [label.get_text() for label in labels.get_yticklabels()] == ["third"]
+    points = mae.containers[0]
+    assert points.lines[0].get_xdata(orig=False).tolist() == [0.02, -0.03]
+    assert [[end[0] for end in segment] for segment in points.lines[2][0].get_segments()] == [
+        pytest.approx([0.01, 0.03]),
+        pytest.approx([-0.04, -0.02]),
+    ]
+    assert [label.get_text() for label in mae.child_axes[0].get_yticklabels()] == ["gains", "harms"]
+    assert "no run" in plots.primary_gains(claims.assign(primary=False)).texts[0].get_text()

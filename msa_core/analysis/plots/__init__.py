@@ -10,7 +10,7 @@ from msa_core.analysis.plots.labels import (
     label_paths,
     label_trajectories,
 )
-from msa_core.analysis.plots.results import forest, main_comparison
+from msa_core.analysis.plots.results import forest, main_comparison, primary_gains
 from msa_core.analysis.plots.style import empty
 from msa_core.analysis.plots.sweeps import phase_diagram, sweep_figure
 from msa_core.analysis.plots.training import cost_of_parts, loss_terms
@@ -32,6 +32,7 @@ __all__ = [
     "mae_by_arithmetic",
     "main_comparison",
     "phase_diagram",
+    "primary_gains",
     "r2_dots",
     "spectra",
     "step_differences",

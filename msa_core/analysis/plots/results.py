@@ -1,5 +1,7 @@
 """Test metrics of variants, and their differences."""
 
+from textwrap import fill
+
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
@@ -73,4 +75,35 @@ def forest(comparison: pd.DataFrame, reference: str = "paper", metric: str = "ma
         axis.set_title(f"{title}, {group['n_samples'].iloc[0]} test samples (seeds in brackets)", loc="left")
         axis.set_xlabel(f"test {METRIC_TITLES[metric]} less that of {reference} ({better} is better)")
     figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=2)
+    return figure
+
+
+def primary_gains(claims: pd.DataFrame) -> Figure:
+    """The primary claims: each gain with its 95% interval and its verdict, a panel for each unit.
+
+    Args:
+        claims: as `claims.claims_table` gives it; gains smaller than what matters are shaded.
+    """
+    primary = claims[claims["primary"] & claims["estimate"].notna()]
+    if primary.empty:
+        return empty("no run of the primary comparisons")
+    units = list(primary.groupby("unit", sort=False))
+    heights = [len(rows) + 0.8 for _, rows in units]
+    size = (WIDTH, 0.8 + 0.55 * sum(heights))
+    figure, axes = plt.subplots(len(units), 1, figsize=size, height_ratios=heights, squeeze=False)
+    for axis, (unit, rows) in zip(axes[:, 0], units, strict=True):
+        places = np.arange(len(rows))
+        smallest = rows["smallest"].iloc[0]
+        axis.axvspan(-smallest, smallest, color="0.92", zorder=0)
+        axis.axvline(0, color="0.6", linewidth=1, zorder=1)
+        errors = [rows["estimate"] - rows["low"], rows["high"] - rows["estimate"]]
+        axis.errorbar(rows["estimate"], places, xerr=errors, fmt="o", color="C0", capsize=3)
+        names = [fill(claim.partition(":")[0], 44) for claim in rows["claim"]]
+        axis.set_yticks(places, names)
+        axis.set_ylim(len(rows) - 0.5, -0.5)
+        axis.set_xlabel(f"gain in {unit}, 95% interval; shaded: less than {smallest:g}")
+        axis.grid(visible=False, axis="y")
+        verdicts = axis.secondary_yaxis("right")
+        verdicts.set_yticks(places, rows["verdict"])
+        verdicts.tick_params(length=0)
     return figure
