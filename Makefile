@@ -6,6 +6,8 @@ CORES ?= 2
 GRID ?= small
 VARIANT ?= paper
 SWEEP ?= phase
+# A process for each core, each with one thread and with whole files of tests.
+PYTEST := OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/pytest --numprocesses $(CORES) --dist loadfile
 
 .PHONY: study report verify weights sweep test test-fast wheel lab check lock clean
 .DEFAULT_GOAL := study
@@ -34,10 +36,10 @@ sweep: $(READY) ## train the runs of SWEEP (of config/study.yaml) that are not r
 	$(BIN)/python workflow/sweep.py $(SWEEP) --processes $(CORES)
 
 test: $(READY) ## every test, the doctests and the notebooks included
-	$(BIN)/pytest
+	$(PYTEST)
 
 test-fast: $(READY) ## the tests for daily work: all but those marked slow
-	$(BIN)/pytest -m "not slow"
+	$(PYTEST) -m "not slow"
 
 wheel: $(READY) ## build the wheel into dist/ and use it in a new environment, extra by extra; downloads them all
 	$(BIN)/python tests/try_wheel.py $(PIPFLAGS)
