@@ -34,7 +34,7 @@ def real_data(tmp_path_factory):
         return None
 
     def path(name):
-        return copy(name) or pytest.skip(f"data/{name}.pkl is not there; README.md, 'Running it', says what it is")
+        return copy(name) or pytest.skip(f"data/{name}.pkl is not there; docs/running.md says what it is")
 
     return path
 

@@ -1,4 +1,4 @@
-"""What the README says is what the files hold and what the code does."""
+"""What README and the pages under docs say is what the files hold and what the code does."""
 
 import re
 
@@ -12,33 +12,50 @@ from msa_core.analysis import probes
 from msa_core.config import resolve
 
 README = (paths.ROOT / "README.md").read_text()
+PAGES = {str(file.relative_to(paths.ROOT)): file.read_text() for file in sorted(paths.ROOT.glob("docs/*.md"))}
+PAGES["README.md"] = README
 
 
-@pytest.mark.parametrize("name", ["primary.md", "mosi.md", "efficiency.md"])
-def test_its_tables_are_the_generated_ones(name):
-    shown = re.search(rf"<!-- results/tables/{name} -->\n(.*?)<!-- end -->", README, re.DOTALL)
+@pytest.mark.parametrize(
+    ("page", "name"), [("results", "primary.md"), ("results", "mosi.md"), ("speed", "efficiency.md")]
+)
+def test_its_tables_are_the_generated_ones(page, name):
+    shown = re.search(rf"<!-- results/tables/{name} -->\n(.*?)<!-- end -->", PAGES[f"docs/{page}.md"], re.DOTALL)
     assert shown is not None
     assert shown[1].strip() == (paths.TABLES / name).read_text().strip()
 
 
-def test_its_primary_claims_are_the_measured_ones():
+@pytest.mark.parametrize("page", ["README.md", "docs/results.md"])
+def test_its_primary_claims_are_the_measured_ones(page):
+    """In README they are the rows with 40 draws; on the page the first table with a median."""
     claims = pd.read_csv(paths.TABLES / "primary-claims.csv").query("primary")
-    shown = re.findall(r"\| (gains.*?|no gain that matters|harms|undecided) \| (\S+) \((\S+) to (\S+)\) \| ", README)
+    end = r" 40 draws" if page == "README.md" else r" \S+ \(\S+ to \S+\) \|$"
+    verdicts = "gains.*?|no gain that matters|harms|undecided"
+    row = rf"\| ({verdicts}) \| (\S+) \((\S+) to (\S+)\) \|{end}"
+    shown = re.findall(row, PAGES[page], re.MULTILINE)
     assert [row[0] for row in shown] == claims["verdict"].tolist()
     assert [list(row[1:]) for row in shown] == [
         [f"{value:+.4f}" for value in row] for row in claims[["estimate", "low", "high"]].to_numpy()
     ]
 
 
-def test_every_file_it_points_to_is_there():
-    targets = re.findall(r"\]\(([^)#:]+)\)", README)
-    assert "figures/full-ablations.png" in targets
-    assert [target for target in targets if not (paths.ROOT / target).exists()] == []
+@pytest.mark.parametrize("page", PAGES)
+def test_every_place_it_points_to_is_there(page):
+    """Files, and the headings within a page, as GitHub names them."""
+    targets = re.findall(r"\]\((?!https?:)([^)]+)\)", PAGES[page])
+    assert targets or page != "README.md"
+    for target in targets:
+        name, _, heading = target.partition("#")
+        file = (paths.ROOT / page).parent / name if name else paths.ROOT / page
+        assert file.exists(), target
+        if heading:
+            titles = re.findall(r"^#+ (.*)$", file.read_text(), re.MULTILINE)
+            assert heading in [re.sub(r"[^\w -]", "", title).lower().replace(" ", "-") for title in titles], target
 
 
 def test_the_example_for_other_models_runs_and_is_short():
     """Run as printed, with a small model of the reader's own: it trains, and the labels leave y."""
-    (example,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    (example,) = re.findall(r"```python\n(.*?)```", PAGES["docs/losses.md"], re.DOTALL)
     assert (
         len([line for line in example.splitlines() if line.strip() and not line.startswith(("import", "from"))]) <= 10
     )
@@ -87,4 +104,4 @@ def test_what_it_says_of_one_modality_alone_is_measured(name, real_data):
         corr = [f"{row.corr:.2f} ({row.corr_low:.2f} to {row.corr_high:.2f})" for row in rows.itertuples()]
         first = rows.iloc[0]
         cells = [config.dataset.title, modality, str(first["n"]), f"{first['mae']:.4f}", f"{first['mae_median']:.4f}"]
-        assert f"| {' | '.join([*cells, *corr])} |" in README
+        assert f"| {' | '.join([*cells, *corr])} |" in PAGES["docs/running.md"]

@@ -487,7 +487,7 @@ def test_true_unimodal_labels_that_the_data_lack_are_refused(planted):
 
 def test_a_missing_feature_file_is_said_before_anything_is_fetched(tmp_path, monkeypatch):
     monkeypatch.setattr(build, "load_tokenizer", lambda _: pytest.fail("fetched a tokenizer"))
-    with pytest.raises(FileNotFoundError, match=r"no\.pkl: no such feature file; README"):
+    with pytest.raises(FileNotFoundError, match=r"no\.pkl: no such feature file; docs/running"):
         run.train(resolve("mosi", features=str(tmp_path / "no.pkl")), tmp_path / "seed-1111")
 
 

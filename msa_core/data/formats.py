@@ -2,7 +2,7 @@
 
 import re
 
-_CONVERT = "read it there, and write a pickle of numpy arrays and plain containers (README.md says which fields)"
+_CONVERT = "read it there, and write the features by msa_core.write_features (docs/own_data.md)"
 AGAIN = "compare its size and SHA-256 with its source's, and get it again"
 
 #: What a file's first bytes match -> what it is, remedy.

@@ -169,7 +169,9 @@ def _statistics(stored: CacheReader, path: Path, given: Mapping[str, Tensor] | N
 def require_file(path: Path) -> None:
     """Raise a `FileNotFoundError` that says where feature files come from, if there is none at `path`."""
     if not path.is_file():
-        raise FileNotFoundError(f"{path}: no such feature file; README.md says where the data sets' files come from")
+        raise FileNotFoundError(
+            f"{path}: no such feature file; docs/running.md says where the data sets' files come from"
+        )
 
 
 def _feature_set(

@@ -332,7 +332,7 @@ def test_a_pickle_changes_nothing_in_numpy(save, state):
 
 def test_no_such_file(folder):
     for path in (folder / "none.pkl", folder):
-        with pytest.raises(FileNotFoundError, match=re.escape(f"{path}: no such feature file; ") + ".*README"):
+        with pytest.raises(FileNotFoundError, match=re.escape(f"{path}: no such feature file; ") + ".*docs/running"):
             load_features(path)
 
 
