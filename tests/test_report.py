@@ -4,6 +4,7 @@ import runpy
 import subprocess
 import sys
 
+import pandas as pd
 import pytest
 from nbformat import v4, write
 
@@ -46,7 +47,8 @@ def built(tmp_path_factory):
     papermill = [sys.executable, "-m", "papermill", "--no-progress-bar"]
     subprocess.run([*papermill, one, one], check=True, cwd=paths.ROOT)
     subprocess.run([*papermill, two, two, "-p", "dataset", "planted"], check=True, cwd=paths.ROOT)
-    subprocess.run([sys.executable, SCRIPT, one, two, "--output", folder / "new" / "report.html"], check=True)
+    summarised = ["--grid", "small", "--output", folder / "new" / "report.html"]
+    subprocess.run([sys.executable, SCRIPT, one, two, *summarised], check=True)
     return folder / "new" / "report.html"
 
 
@@ -82,10 +84,12 @@ def test_every_picture_loads_and_is_sharp(page):
 def test_the_contents_lead_to_every_heading(page):
     links = page.locator("nav a").evaluate_all("all => all.map(a => [a.textContent, a.getAttribute('href')])")
     assert [text for text, _ in links] == [
+        "Summary",
         "Is it one?",
         "Main figure",
         "Is it two < three? – Planted",
         "Main figure",
+        "Runs, one by one",
     ]
     assert [page.locator(target).text_content() for _, target in links] == [text for text, _ in links]
     ids = page.locator("[id]").evaluate_all("all => all.map(e => e.id)")
@@ -103,21 +107,54 @@ def test_code_is_folded_and_opens(page):
 
 @pytest.mark.slow
 def test_a_click_sorts_a_table_by_value(page):
-    table = page.locator("table").first
+    table = page.locator("main table").first
     cells = "all => all.map(cell => cell.textContent.trim())"
     for order in (["-0.25", "0.90", "10.00"], ["10.00", "0.90", "-0.25"]):
         table.locator("th", has_text="MAE").click()
         assert table.locator("td:nth-child(2)").evaluate_all(cells) == order
-    table.locator("th", has_text="variant").press("Enter")
+    table.locator("th", has_text="Variant").press("Enter")
     assert table.locator("td:nth-child(1)").evaluate_all(cells) == ["no_alignment", "paper", "third"]
 
 
 @pytest.mark.slow
-def test_wide_things_scroll_in_their_own_box(page):
+def test_nothing_widens_a_narrow_page(page):
     page.set_viewport_size({"width": 390, "height": 800})
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
-    assert page.locator(".table").last.evaluate("box => box.scrollWidth > 2 * box.clientWidth")
+    boxes = page.locator("main section .table:has(.cards)").evaluate_all(
+        "all => all.map(b => b.scrollWidth - b.clientWidth)"
+    )
+    assert boxes == [0, 0]
     assert page.locator("figure").evaluate("box => box.scrollWidth > box.clientWidth")
+
+
+@pytest.mark.slow
+def test_a_row_is_a_card_on_a_narrow_screen(page):
+    cell = page.locator("main table td:nth-child(2)").first
+    label = "cell => getComputedStyle(cell, '::before').content"
+    assert cell.evaluate(label) == "none"
+    page.set_viewport_size({"width": 390, "height": 800})
+    assert cell.evaluate(label) == '"MAE"'
+    assert not page.locator("main table thead").first.is_visible()
+
+
+@pytest.mark.slow
+def test_the_summary_has_the_claims_of_the_grid(page):
+    claims = pd.read_csv(paths.ROOT / "results" / "tables" / "small-claims.csv")
+    verdicts = page.locator(".summary td:nth-child(2)").all_inner_texts()
+    questions = [text for text in page.locator(".summary td:nth-child(1)").all_inner_texts() if text]
+    assert [int(text.partition(".")[0]) for text in questions] == sorted(claims["question"].unique())
+    assert set(verdicts) <= set(claims["verdict"])
+    assert page.locator("header").inner_text().count("grid small") == 1
+
+
+@pytest.mark.slow
+def test_a_variant_leads_to_its_runs(page):
+    assert not page.locator("#runs-no_alignment").is_visible()
+    page.locator("main td a", has_text="no_alignment").click()
+    page.locator("#runs-no_alignment").wait_for()
+    shown = page.locator("#runs-no_alignment td:nth-child(6)").all_inner_texts()
+    runs = pd.read_csv(paths.ROOT / "results" / "tables" / "small-runs.csv").query("variant == 'no_alignment'")
+    assert shown == [f"{mae:.4f}" for mae in runs["mae"]]
 
 
 @pytest.mark.slow
@@ -135,7 +172,7 @@ def test_dark_and_light_are_legible(page):
     for scheme in ("light", "dark"):
         page.emulate_media(color_scheme=scheme)
         backgrounds.add(page.evaluate("getComputedStyle(document.body).backgroundColor"))
-        for part in ("h1", "header p", "td >> nth=0", "nav a >> nth=0", "summary >> nth=0", ".source >> nth=0"):
+        for part in ("h1", "header p", "main td >> nth=0", "nav a >> nth=0", "summary >> nth=0", ".source >> nth=0"):
             assert page.locator(part).evaluate(contrast) >= 4.5, (scheme, part)
     assert len(backgrounds) == 2
 

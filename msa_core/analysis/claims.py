@@ -23,6 +23,7 @@ __all__ = [
     "Measurements",
     "claims_markdown",
     "claims_table",
+    "measured_text",
     "measurements",
     "verdict",
 ]
@@ -182,7 +183,7 @@ def _cells(table: pd.DataFrame) -> str:
             "Question": table["question"],
             "Claim": table["claim"],
             "Data": table["dataset"],
-            "Measured [95%]": [_measured(row) for row in table.to_dict("records")],
+            "Measured [95%]": [measured_text(row) for row in table.to_dict("records")],
             "Limit": table["limit"].map("{:.3g}".format, na_action="ignore"),
             "Matters from": table["smallest"].where(table["smallest"] > 0).map("{:.3g}".format, na_action="ignore"),
             "Holm p": table["p_holm"].map("{:.3f}".format, na_action="ignore"),
@@ -196,7 +197,7 @@ def _cells(table: pd.DataFrame) -> str:
     return cells.to_markdown(index=False, disable_numparse=True)
 
 
-def _measured(row: dict[Hashable, Any]) -> str:
+def measured_text(row: dict[Hashable, Any]) -> str:
     """A gain with its sign, what is held against a limit without one, a cost in words."""
     estimate, low, high, form = row["estimate"], row["low"], row["high"], "{:+.4f}"
     if pd.isna(estimate):

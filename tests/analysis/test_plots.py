@@ -4,6 +4,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.colors import to_hex
 from test_tables import long
 
 from msa_core.analysis import plots, tables
@@ -20,9 +21,20 @@ def test_main_comparison_draws_every_seed_and_the_mean():
     (axis,) = figure.axes
     drawn = [collection.get_offsets()[:, 1].tolist() for collection in axis.collections]
     assert drawn == [pytest.approx([0.5, 0.4]), pytest.approx([0.7, 0.9]), pytest.approx([0.6, 0.65])]
+    first, second = (line.get_color() for line in axis.lines)
+    assert tuple(first) != tuple(second)  # each seed can be followed
     assert [label.get_text() for label in axis.get_xticklabels()] == ["a", "b"]
     assert axis.get_ylabel() == "test MAE"
-    assert axis.get_title(loc="left") == "D, n = 2 seeds\nMAE, lower is better"
+    assert axis.get_title(loc="left") == "D, n = 2 seeds\nlower is better"
+
+
+def test_a_seed_has_the_colour_of_its_rank_under_the_first_variant():
+    """The same seed, lowest under the first variant, has the same colour wherever it stands in the frame."""
+    colours = []
+    for low, high in ((1, 2), (2, 1)):
+        (axis,) = plots.main_comparison(long({("a", low): 0.5, ("a", high): 0.7, ("b", low): 2, ("b", high): 1})).axes
+        colours.append([tuple(line.get_color()) for line in axis.lines if line.get_ydata()[0] == 0.5])
+    assert colours[0] == colours[1]
 
 
 def test_main_comparison_has_a_row_for_each_data_set():
@@ -119,6 +131,10 @@ def test_label_paths_carry_their_text():
     true = pd.DataFrame({"id": list("abc"), "text": [0.0, 1.0, 2.5]})
     figure = plots.label_paths(followed_labels(), {i: f"said $_{i}$" for i in "abc"}, 3, true, followed=3)
     assert [axis.get_title(loc="left") for axis in figure.axes] == ["said $_a$", "said $_b$", "said $_c$"]
+    silent = followed_labels().rename(columns={"text": "audio"}).assign(text=np.nan)  # as among runs that have text
+    panel, *_ = plots.label_paths(silent, {i: f"clip {i}" for i in "abc"}, 3, followed=3).axes
+    assert panel.get_title(loc="left") == "clip a (no transcript)"
+    assert [line.get_label() for line in panel.lines] == ["y", "audio"]
     figure.canvas.draw()  # the dollars are no formula's
     y, path = figure.axes[2].lines
     assert set(y.get_ydata()) == {2.0}
@@ -136,6 +152,9 @@ def test_label_movement_draws_a_line_a_seed_and_a_row_a_variant():
             for epoch in (1, 2)
         ]
     ).assign(flipped=0.25, opposite=0.5)
+    longer = movement[movement["variant"] == "a"].assign(variant="c", epoch=lambda frame: 9 * frame["epoch"])
+    ranges = {axis.get_xlim() for axis in plots.label_movement(pd.concat([movement, longer]), 3).axes}
+    assert len(ranges) == 1  # rows can be compared
     axes = plots.label_movement(movement, 3).axes
     assert [axis.get_title(loc="left") for axis in axes[::3]] == ["a, n = 2 seeds", "b, n = 2 seeds"]
     first, second, threshold = axes[3].lines
@@ -179,19 +198,46 @@ def test_covariances_share_one_colour_scale_and_end_with_the_difference():
     assert figure.axes[8].get_ylabel() == "audio − vision\n(3 features)"
 
 
+def test_a_wide_covariance_is_shown_in_blocks_that_cover_it():
+    """A block's mean is the covariance of the block's mean features, computed here from the features themselves."""
+    features = np.random.default_rng(0).standard_normal((50, 150))
+    matrix = np.cov(features.T)
+    runs = {"paper": {f"text/covariance/{when}": matrix for when in ("before", "after")}}
+    before, _ = (axis for axis in plots.covariances(runs, ("text",)).axes if axis.images)
+    shown = before.images[0].get_array()
+    assert shown.shape == (64, 64)
+    edges = np.unique(np.linspace(0, 150, 64, endpoint=False).astype(int))
+    means = np.stack([part.mean(axis=1) for part in np.split(features, edges[1:], axis=1)])
+    np.testing.assert_allclose(shown, np.cov(means))
+    assert before.images[0].get_interpolation() == "nearest"
+    assert before.get_ylabel() == "text\n(150 features in 64 blocks)"
+
+
 def test_covariances_of_unequal_width_have_no_difference():
     figure = plots.covariances({"paper": second_order_arrays(vision_width=4)}, ("audio", "vision"))
     assert sum(bool(axis.images) for axis in figure.axes) == 2 * 2
 
 
-def test_spectra_draw_every_seed_before_and_after():
-    alignment = second_order_arrays(vision_width=4)
-    eigenvalues = pd.concat(tables.spectra(alignment).assign(variant="paper", seed=seed) for seed in (1, 2))
-    figure = plots.spectra(eigenvalues)
+def test_spectra_draw_the_common_start_once_and_each_variant_after():
+    arrays = second_order_arrays(vision_width=4)
+    paper = tables.spectra(arrays).assign(variant="paper", seed=1)
+    other = paper.assign(variant="other", variance=lambda frame: frame["variance"] * (1 + (frame["when"] == "after")))
+    seeds = [frame.assign(seed=2, variance=3 * frame["variance"]) for frame in (paper, other)]
+    figure = plots.spectra(pd.concat([paper, other, *seeds]))
     assert [axis.get_title() for axis in figure.axes] == ["audio", "vision"]
-    assert len(figure.axes[1].lines) == 4
-    np.testing.assert_allclose(figure.axes[1].lines[0].get_ydata(), alignment["vision/spectrum/before"])
-    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["paper, before", "paper, after"]
+    legend = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert legend == ["before", "paper, after", "other, after"]
+    before, after, of_other = figure.axes[1].lines
+    np.testing.assert_allclose(before.get_ydata(), 2 * arrays["vision/spectrum/before"])  # of 1 and 3 times it
+    np.testing.assert_allclose(of_other.get_ydata(), 2 * after.get_ydata())
+    assert after.get_linestyle() != of_other.get_linestyle()  # where they coincide, both are seen
+
+
+def test_spectra_of_other_starts_are_all_shown():
+    paper = tables.spectra(second_order_arrays()).assign(variant="paper", seed=1)
+    figure = plots.spectra(pd.concat([paper, paper.assign(variant="other", variance=2 * paper["variance"])]))
+    legend = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert legend == ["paper, before", "paper, after", "other, before", "other, after"]
 
 
 def test_alignment_distances_leave_out_what_was_not_measured():
@@ -200,10 +246,13 @@ def test_alignment_distances_leave_out_what_was_not_measured():
     history = pd.DataFrame({"variant": "other", "seed": 1, "epoch": [1, 2], "distance": [0.5, 0.25]})
     training, covariance, correlation = plots.alignment_distances(history, measured).axes
     assert [line.get_ydata().tolist() for line in training.lines] == [[0.5, 0.25]]
-    assert training.lines[0].get_color() == covariance.lines[1].get_color()  # one colour a variant
+    of_other = covariance.collections[4].get_facecolor()[0]  # dots and bar of: before, paper, other
+    assert to_hex(of_other) == to_hex(training.lines[0].get_color())  # one colour a variant
+    assert [tick.get_text() for tick in covariance.get_xticklabels()] == ["before", "paper,\nafter", "other,\nafter"]
     assert covariance.get_ylabel() == "covariance distance"
     expected = measured.query("measure == 'correlation distance' and variant == 'paper'")["value"]
-    np.testing.assert_array_equal(correlation.lines[0].get_ydata(), expected)
+    shown = [correlation.collections[place].get_offsets()[0, 1] for place in (0, 2)]
+    np.testing.assert_array_equal(shown, expected)
     without = plots.alignment_distances(history.iloc[:0], measured[measured["modality"] == "audio"])
     assert len(without.axes) == 1
     assert not without.axes[0].lines
@@ -213,8 +262,8 @@ def test_r2_dots_have_a_panel_for_each_pair_and_a_dot_for_each_seed():
     rows = [("audio", "vision", 0.1), ("audio", "vision", 0.3), ("vision", "audio", 0.5), ("vision", "audio", 0.7)]
     r2 = pd.DataFrame(rows, columns=["source", "target", "r2"]).assign(variant="paper", seed=[1, 2, 1, 2])
     axes = plots.r2_dots(r2, "source", "target").axes
-    assert [axis.get_title() for axis in axes] == ["", "audio → vision", "vision → audio", ""]
-    dots, means = axes[1].collections
+    assert [axis.get_title() for axis in axes] == ["audio → vision", "vision → audio"]
+    dots, means = axes[0].collections
     assert dots.get_offsets()[:, 0].tolist() == pytest.approx([0.1, 0.3])
     assert means.get_offsets()[:, 0].tolist() == pytest.approx([0.2])
     assert [tick.get_text() for tick in axes[0].get_yticklabels()] == ["paper"]

@@ -24,7 +24,7 @@ def label_trajectories(labels: pd.DataFrame, label_bound: float, followed: int =
         label_bound: H.
         followed: how many utterances to follow, evenly spread over the range of y.
     """
-    modalities = [modality for modality in MODALITIES if modality in labels]
+    modalities = _with_labels(labels)
     utterances = evenly_by_y(labels, followed)
     figure, axes = plt.subplots(2, len(modalities), figsize=(WIDTH, 5.6), sharex=True, sharey="row", squeeze=False)
     for column, modality in enumerate(modalities):
@@ -59,7 +59,7 @@ def label_distributions(
         true: id and a column of true unimodal labels per modality; None: not known.
         number: of epochs shown.
     """
-    modalities = [modality for modality in MODALITIES if modality in labels]
+    modalities = _with_labels(labels)
     names = {epoch: str(epoch) if epoch else "0\n(y)" for epoch in shown_epochs(labels, number).tolist()}
     shown = labels.assign(epoch=labels["epoch"].map(names)).dropna(subset="epoch")
     order = list(names.values())
@@ -88,12 +88,12 @@ def label_paths(
 
     Args:
         labels: one run's (`Run.labels`).
-        texts: id -> what is written above the utterance's panel.
+        texts: id -> what is said, or the sample's name in the file where the data set has no text.
         label_bound: H.
         true: id and a column of true unimodal labels per modality, drawn behind the last epoch; None: not known.
         followed: number of utterances.
     """
-    modalities = [modality for modality in MODALITIES if modality in labels]
+    modalities = _with_labels(labels)
     last = labels["epoch"].max()
     rows = -(-followed // 3)
     figure, axes = plt.subplots(rows, 3, figsize=(WIDTH, 2.9 * rows), sharex=True, sharey=True, squeeze=False)
@@ -107,8 +107,9 @@ def label_paths(
             if true is not None:
                 target = true.loc[true["id"] == identity, modality]
                 axis.scatter(last * 1.06, target, color=colour, marker="D", s=22, zorder=3, label=f"true {modality}")
+        said = texts[identity] if "text" in modalities else f"{texts[identity]} (no transcript)"
         # A dollar sign in a text or an id starts no formula.
-        axis.set_title("\n".join(wrap(shorten(texts[identity], 100), 36)), fontsize=8, loc="left", parse_math=False)
+        axis.set_title("\n".join(wrap(shorten(said, 100), 36)), fontsize=8, loc="left", parse_math=False)
         axis.set_ylim(-1.05 * label_bound, 1.05 * label_bound)
         axis.xaxis.set_major_locator(MaxNLocator(integer=True))
     for axis in axes[-1]:
@@ -132,15 +133,18 @@ def label_movement(movement: pd.DataFrame, label_bound: float) -> Figure:
         "opposite": "share of samples whose\nsign is not y's (y ≠ 0)",
     }
     variants = list(dict.fromkeys(movement["variant"]))
-    figure, axes = plt.subplots(len(variants), 3, figsize=(WIDTH, 3.1 * len(variants)), sharey="col", squeeze=False)
+    size = (WIDTH, 3.1 * len(variants))
+    figure, axes = plt.subplots(len(variants), 3, figsize=size, sharex=True, sharey="col", squeeze=False)
     for row, variant in zip(axes, variants, strict=True):
         of_variant = movement[movement["variant"] == variant]
         for axis, (measure, name) in zip(row, names.items(), strict=True):
             _line_a_seed(axis, of_variant, measure)
-            axis.set(xlabel="epoch", ylabel=name)
+            axis.set_ylabel(name)
             axis.set_ylim(bottom=0)
         row[0].axhline(SETTLED * label_bound, color="0.4", linestyle=":", linewidth=1.2, label="1% of H")
         row[0].set_title(f"{variant}, n = {of_variant['seed'].nunique()} seeds", loc="left")
+    for axis in axes[-1]:
+        axis.set_xlabel("epoch")
     legend_below(figure, axes[0, 0])
     return figure
 
@@ -153,7 +157,8 @@ def label_agreement(agreement: pd.DataFrame) -> Figure:
     """
     names = {"mae": "MAE to the true label (label units)", "corr": "correlation with the true label"}
     variants = list(dict.fromkeys(agreement["variant"]))
-    figure, axes = plt.subplots(len(variants), 2, figsize=(WIDTH, 3.4 * len(variants)), sharey="col", squeeze=False)
+    size = (WIDTH, 3.4 * len(variants))
+    figure, axes = plt.subplots(len(variants), 2, figsize=size, sharex=True, sharey="col", squeeze=False)
     for row, variant in zip(axes, variants, strict=True):
         of_variant = agreement[agreement["variant"] == variant]
         for axis, (measure, name) in zip(row, names.items(), strict=True):
@@ -161,10 +166,17 @@ def label_agreement(agreement: pd.DataFrame) -> Figure:
             for modality, copied in of_variant[of_variant["epoch"] == 0].groupby("modality"):
                 colour = TASK_COLOURS[str(modality)]
                 axis.axhline(copied[measure].iloc[0], color=colour, linestyle="--", linewidth=1)
-            axis.set(xlabel="epoch (dashed: copying y)", ylabel=name)
+            axis.set_ylabel(name)
         row[0].set_title(f"{variant}, n = {of_variant['seed'].nunique()} seeds", loc="left")
+    for axis in axes[-1]:
+        axis.set_xlabel("epoch (dashed: copying y)")
     legend_below(figure, axes[0, 0])
     return figure
+
+
+def _with_labels(labels: pd.DataFrame) -> list[str]:
+    """The modalities that this run has labels for."""
+    return [modality for modality in MODALITIES if modality in labels and labels[modality].notna().any()]
 
 
 def _line_a_seed(axis: Axes, frame: pd.DataFrame, measure: str) -> None:

@@ -5,17 +5,21 @@ from textwrap import fill
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from msa_core.analysis.plots.style import WIDTH, empty, legend_below
 from msa_core.analysis.tables import METRIC_TITLES
 from msa_core.metrics import LOWER_IS_BETTER
 
+RANK_COLOURS = plt.get_cmap("viridis")
 MAIN_METRICS = ("mae", "corr", "acc2_non0", "acc2")  # the last one: of scheme "sims", which has no other
 
 
 def main_comparison(metrics: pd.DataFrame) -> Figure:
     """Test metrics by variant: a dot a seed, lines join the same seed, a bar marks the mean; a row a data set.
+
+    A seed's colour is its rank under the first variant, so that a line can be followed and a change of order is seen.
 
     Args:
         metrics: as `collect.Records` gives them; of `MAIN_METRICS`, each data set shows those that it has.
@@ -32,19 +36,28 @@ def main_comparison(metrics: pd.DataFrame) -> Figure:
         for axis, metric in zip(row, shown, strict=True):
             of_metric = of_data_set[of_data_set["metric"] == metric]
             values = of_metric.pivot(index="seed", columns="variant", values="value")[variants]
-            for _, line in values.iterrows():
-                axis.plot(range(len(variants)), line, color="0.8", linewidth=1, zorder=1)
-                axis.scatter(range(len(variants)), line, color="C0", alpha=0.7, s=26, zorder=3, label="a seed")
-            mean = values.mean(skipna=False)
-            axis.scatter(range(len(variants)), mean, marker="_", s=600, color="black", zorder=2, label="mean")
+            _seeds(axis, values)
             axis.set_xticks(range(len(variants)), [variant.replace("_", "\n") for variant in variants], fontsize=8)
             axis.set_xlim(-0.5, len(variants) - 0.5)
             better = "lower" if metric in LOWER_IS_BETTER else "higher"
             heading = f"{title}, n = {len(values)} seeds\n" if axis is row[0] else ""
-            axis.set_title(f"{heading}{METRIC_TITLES[metric]}, {better} is better", loc="left")
+            axis.set_title(f"{heading}{better} is better", loc="left")
             axis.set_ylabel(f"test {METRIC_TITLES[metric]}")
     legend_below(figure, axes[0, 0])
     return figure
+
+
+def _seeds(axis: Axes, values: pd.DataFrame) -> None:
+    """A line and dots for each row (a seed) over the columns (the variants), and each column's mean."""
+    places, first = range(values.shape[1]), values.columns[0]
+    width = min(1.5, 0.5 + 10 / len(values))  # points: thin where there are many
+    colours = RANK_COLOURS(np.linspace(0, 0.9, len(values)))  # its last tenth is too light on white
+    for colour, (_, line) in zip(colours, values.sort_values(first).iterrows(), strict=True):
+        axis.plot(places, line, color=colour, linewidth=width, alpha=0.7, zorder=1)
+        axis.scatter(
+            places, line, color=[colour], s=12 * width, zorder=2, label=f"a seed (colour: its rank under {first})"
+        )
+    axis.scatter(places, values.mean(skipna=False), marker="_", s=600, color="black", zorder=3, label="mean")
 
 
 def forest(comparison: pd.DataFrame, reference: str = "paper", metric: str = "mae") -> Figure:
