@@ -130,12 +130,17 @@ def _effect(variant: str, reference: str) -> str:
 def with_ceilings(table: pd.DataFrame, study: Sweep) -> pd.DataFrame:
     """`gains` with best_mae, the lowest MAE that the cell's process allows, and best_mae_error."""
     ceilings = {}
-    for cell in study.cells:
-        planted = resolve(study.dataset, overrides=cell.overrides).dataset.planted
-        best = best_attainable(PlantedProcess(**planted.process))["all"]
-        ceilings[cell.levels] = {"best_mae": best.mae, "best_mae_error": best.mae_error}
+    for levels_of_cell, process in processes(study).items():
+        best = best_attainable(process)["all"]
+        ceilings[levels_of_cell] = {"best_mae": best.mae, "best_mae_error": best.mae_error}
     levels = table[list(study.factors)].itertuples(index=False, name=None)
     return table.join(pd.DataFrame([ceilings[each] for each in levels], index=table.index))
+
+
+def processes(study: Sweep) -> dict[tuple, PlantedProcess]:
+    """Levels of each cell -> what its data are drawn from."""
+    resolved = {cell.levels: resolve(study.dataset, overrides=cell.overrides) for cell in study.cells}
+    return {levels: PlantedProcess(**config.dataset.planted.process) for levels, config in resolved.items()}
 
 
 def gains_markdown(table: pd.DataFrame, study: Sweep) -> str:
@@ -143,7 +148,7 @@ def gains_markdown(table: pd.DataFrame, study: Sweep) -> str:
     cells = []
     for _, rows in table.groupby([*study.factors, "variant"], sort=False):
         first, *_ = compared = rows.to_dict("records")
-        shown = {name.replace("_", " ").capitalize(): _level(first[name]) for name in study.factors}
+        shown = {name.replace("_", " ").capitalize(): level_name(first[name]) for name in study.factors}
         shown |= {"Variant": f"`{first['variant']}`", "Weight": f"{first['weight']:g}"}
         shown |= {"Best MAE": f"{first['best_mae']:.3f}", "MAE": f"{first['mae']:.3f}", "Draws": f"{first['n_draws']}"}
         if table["label_mae"].notna().any():
@@ -156,7 +161,8 @@ def gains_markdown(table: pd.DataFrame, study: Sweep) -> str:
     return markdown(pd.DataFrame(cells).fillna("–")) if cells else "No comparison has two draws yet.\n"
 
 
-def _level(level: object) -> str:
+def level_name(level: object) -> str:
+    """For reading."""
     return level if isinstance(level, str) else f"{level:g}"
 
 

@@ -6,12 +6,13 @@ from itertools import product
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.colors import SymLogNorm
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
-from msa_core.analysis.plots.style import WIDTH, legend_below, panels
+from msa_core.analysis.plots.style import WIDTH, empty, legend_below, panels
 
 
 def covariances(runs: Mapping[str, Mapping[str, NDArray]], modalities: tuple[str, ...]) -> Figure:
@@ -126,13 +127,47 @@ def r2_dots(r2: pd.DataFrame, row: str, column: str) -> Figure:
         if of_panel.empty:
             axis.set_facecolor("0.93")
             continue
-        place = of_panel["variant"].map(variants.index)
         axis.axvline(0, color="0.6", linewidth=0.8)
-        axis.scatter(of_panel["r2"], place, s=18, color=[f"C{number}" for number in place], alpha=0.8, zorder=3)
-        axis.scatter(
-            of_panel.groupby(place)["r2"].mean(), sorted(set(place)), marker="|", s=110, color="black", zorder=2
-        )
+        _dots(axis, of_panel["r2"], of_panel["variant"].map(variants.index))
         axis.set_title(f"{in_row} → {in_column}", fontsize=9)
     axes[0, 0].set_ylim(len(variants) - 0.4, -0.6)
     figure.supxlabel(f"cross-validated R², test split ({row} → {column}; dot: a seed, bar: the mean)", fontsize=10)
+    return figure
+
+
+def _dots(axis: Axes, values: pd.Series, places: pd.Series) -> None:
+    """A dot a value, a bar the mean of each place."""
+    axis.scatter(values, places, s=18, color=[f"C{number}" for number in places], alpha=0.8, zorder=3)
+    axis.scatter(values.groupby(places).mean(), sorted(set(places)), marker="|", s=110, color="black", zorder=2)
+
+
+def information_dots(values: pd.DataFrame) -> Figure:
+    """Terms of information by variant: a dot a draw, a bar the mean, a dashed line the truth; a row of panels a cell.
+
+    Args:
+        values: as `sweeps_information.information_values` gives it.
+    """
+    if values.empty:
+        return empty("No comparison has two draws yet.")
+    cells, terms, variants = (list(dict.fromkeys(values[name])) for name in ("cell", "term", "variant"))
+    size = (WIDTH, 1.0 + len(cells) * (0.6 + 0.24 * len(variants)))
+    figure, axes = plt.subplots(len(cells), len(terms), figsize=size, sharex="col", sharey=True, squeeze=False)
+    for (i, cell), (j, term) in product(enumerate(cells), enumerate(terms)):
+        axis, of_panel = axes[i, j], values[(values["cell"] == cell) & (values["term"] == term)]
+        truth = of_panel["truth"].iloc[0]
+        known = not np.isnan(truth)  # but of the AUC
+        axis.axvline(0 if known else 0.5, color="0.6", linewidth=0.8)
+        if known:
+            axis.axvline(truth, color="black", linewidth=1, linestyle="--")
+        _dots(axis, of_panel["value"], of_panel["variant"].map(variants.index))
+        axis.grid(axis="y", visible=False)
+        axis.locator_params(axis="x", nbins=3)
+        if i == 0:
+            axis.set_title(term, fontsize=10)
+    for axis, cell in zip(axes[:, 0], cells, strict=True):
+        axis.set_yticks(range(len(variants)), variants)
+        axis.set_ylabel(cell, fontsize=10)
+    axes[0, 0].set_ylim(len(variants) - 0.4, -0.6)
+    scale = "bits (pair AUC: a probability, 0.5 by chance), test split"
+    figure.supxlabel(f"{scale}; dot: a draw, bar: the mean, dashed: the truth", fontsize=10)
     return figure
