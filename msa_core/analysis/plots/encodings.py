@@ -144,12 +144,16 @@ def _dots(axis: Axes, values: pd.Series, places: pd.Series) -> None:
 def information_dots(values: pd.DataFrame) -> Figure:
     """Terms of information by variant: a dot a draw, a bar the mean, a dashed line the truth; a row of panels a cell.
 
+    One scale for all terms in bits.
+
     Args:
         values: as `sweeps_information.information_values` gives it.
     """
     if values.empty:
         return empty("No comparison has two draws yet.")
     cells, terms, variants = (list(dict.fromkeys(values[name])) for name in ("cell", "term", "variant"))
+    in_bits = values.dropna(subset="truth")[["value", "truth"]].to_numpy()
+    margin = 0.05 * np.ptp(in_bits)
     size = (WIDTH, 1.0 + len(cells) * (0.6 + 0.24 * len(variants)))
     figure, axes = plt.subplots(len(cells), len(terms), figsize=size, sharex="col", sharey=True, squeeze=False)
     for (i, cell), (j, term) in product(enumerate(cells), enumerate(terms)):
@@ -159,6 +163,7 @@ def information_dots(values: pd.DataFrame) -> Figure:
         axis.axvline(0 if known else 0.5, color="0.6", linewidth=0.8)
         if known:
             axis.axvline(truth, color="black", linewidth=1, linestyle="--")
+            axis.set_xlim(in_bits.min() - margin, in_bits.max() + margin)
         _dots(axis, of_panel["value"], of_panel["variant"].map(variants.index))
         axis.grid(axis="y", visible=False)
         axis.locator_params(axis="x", nbins=3)
