@@ -13,6 +13,7 @@ import torch
 import yaml
 
 from msa_core import build, paths, run
+from msa_core.analysis import information
 from msa_core.analysis.sweeps import read_runs
 from msa_core.config import Sweep, resolve
 from msa_core.encoders import load_text_encoder, load_tokenizer
@@ -89,6 +90,25 @@ def test_a_row_is_what_a_run_with_a_folder_gives(tmp_path, monkeypatch):
         for epoch in (row["best_epoch"], 0)
     ]
     assert [row["label_mae"], row["copies_mae"]] == pytest.approx(errors)
+
+
+def test_what_a_sweep_measures_besides_is_measured_of_compared_runs_alone(monkeypatch):
+    """Of the frames once a draw; of a run that is recorded without it, anew."""
+    study = Sweep(**STUDY | {"measures": ["information"]})
+    small = SMALL | {"training.max_epochs": 1, "dataset.planted.num_test": 40}
+    config, drawn = resolve("planted_phase", "paper", 5, overrides=small), []
+    monkeypatch.setitem(SWEEP["measure"].__globals__, "settings", lambda *_: config)
+    monkeypatch.setattr(information, "of_frames", lambda features: drawn.append(len(features)) or {"frames_audio": 0.5})
+    job = [(study.cells[0], 5, "paper", 1.0), (study.cells[0], 5, "no_alignment", 0.0)]
+    rows = SWEEP["measure"](study, False, job)
+    assert drawn == [40]
+    assert all(row["frames_audio"] == 0.5 and row["encodings_redundancy"] < 1 for row in rows)
+    (chooses,) = SWEEP["measure"](study, True, job[:1])
+    assert not set(chooses) & set(information.COLUMNS)
+    known = pd.DataFrame([dict.fromkeys(information.COLUMNS, 0.1) | rows[0]])
+    assert SWEEP["sorted_out"](study, [job[:1]], known, False)[1] == []
+    kept, left = SWEEP["sorted_out"](study, [job[:1]], known.assign(encodings_pair_auc=None), False)
+    assert kept.empty and left == [job[:1]]
 
 
 def test_the_text_encoder_comes_back_with_its_trained_words(tmp_path, monkeypatch):

@@ -7,7 +7,7 @@ where several weights of the alignment are given, each is tried in each cell on 
 test split; the lowest mean validation MAE is taken. Then the variants, draw by draw, all cells of a draw before the
 next, so that what an interruption leaves is whole draws. Writes a row a run to
 results/records/sweeps/<sweep>/runs.csv and the provenance of each start beside it. What is there with the same settings
-is not run again.
+and measures is not run again.
 """
 
 import argparse
@@ -27,7 +27,8 @@ from torch import nn
 from weights import pairs_at, workers, write
 
 from msa_core import SPLITS, build, paths, provenance
-from msa_core.analysis.sweeps import chosen_weights, read_runs
+from msa_core.analysis import information
+from msa_core.analysis.sweeps import chosen_weights, optional_measures, read_runs
 from msa_core.analysis.tables import label_agreement
 from msa_core.config import RunConfig, Sweep, SweepCell, resolve, sweep, sweeps
 from msa_core.data import FeatureSet
@@ -63,12 +64,16 @@ def fingerprint(config: RunConfig) -> str:
 
 def measure(study: Sweep, chooses: bool, job: list[Run]) -> list[dict[str, Any]]:
     """Draw one cell's data and train the runs on them: their rows; those that choose a weight are not tested."""
-    drawn: dict[str, dict[str, FeatureSet]] = {}
+    drawn: dict[str, tuple[dict[str, FeatureSet], dict[str, float]]] = {}
+    informs = "information" in study.measures and not chooses
     rows = []
     for run in job:
         config = settings(study, run, chooses)
         key = config.dataset.model_dump_json() + config.text.model_dump_json()
-        data = drawn[key] = drawn.get(key) or build.dataset(config)
+        if key not in drawn:
+            data = build.dataset(config)
+            drawn[key] = data, information.of_frames(data["test"]) if informs else {}
+        data, of_frames = drawn[key]
         started = time.process_time()
         model, fitted = trained(config, data)
         valid_mae = fitted.history.set_index("epoch")["valid_mae"]
@@ -79,6 +84,8 @@ def measure(study: Sweep, chooses: bool, job: list[Run]) -> list[dict[str, Any]]
             | {"epochs": len(valid_mae), "best_epoch": fitted.best_epoch, "valid_mae": valid_mae[fitted.best_epoch]}
             | {"test_mae": None if chooses else absolute_errors(model, data["test"]).mean()}
             | (label_quality(fitted, data["train"]) | {"cpu_seconds": time.process_time() - started})
+            | (information.of_encodings(model, data["test"]) if informs else {})
+            | of_frames
         )
     return rows
 
@@ -154,11 +161,13 @@ def comparing(study: Sweep, weights: dict[tuple, float]) -> list[list[Run]]:
 def sorted_out(
     study: Sweep, jobs: Iterable[list[Run]], rows: pd.DataFrame, chooses: bool
 ) -> tuple[pd.DataFrame, list[list[Run]]]:
-    """The rows without those of runs that the sweep has no more, or with other settings; and the runs that it lacks."""
+    """The rows that the sweep still has, with the same settings and measures, and the runs that it lacks."""
     wanted = [(job, [fingerprint(settings(study, run, chooses)) for run in job]) for job in jobs]
     of_sweep = rows["settings"].isin({key for _, keys in wanted for key in keys})
-    outdated = rows["test_mae"].isna().eq(chooses) & ~of_sweep
-    recorded = set(rows["settings"])
+    untested = rows["test_mae"].isna()
+    lacking = rows[optional_measures(study)].isna().any(axis="columns") & ~untested
+    outdated = untested.eq(chooses) & (~of_sweep | lacking)
+    recorded = set(rows.loc[~outdated, "settings"])
     left = [[run for run, key in zip(job, keys, strict=True) if key not in recorded] for job, keys in wanted]
     return rows[~outdated], [job for job in left if job]
 

@@ -104,7 +104,7 @@ def label_probes(data: Mapping[str, FeatureSet]) -> pd.DataFrame:
     mae_median = mean_absolute_error(y["test"], np.full_like(y["test"], np.median(y["train"])))
     rows = []
     for modality in (name for name in data["train"].modalities if data["train"].sequences[name].values.ndim > 1):
-        x = {split: _mean_frames(part, modality)[known[split]] for split, part in data.items()}
+        x = {split: mean_frames(part, modality)[known[split]] for split, part in data.items()}
         fitted = [make_pipeline(StandardScaler(), Ridge(penalty)).fit(x["train"], y["train"]) for penalty in PENALTIES]
         for chosen_by, error in (("squared", mean_squared_error), ("absolute", mean_absolute_error)):
             errors = [error(y["valid"], probe.predict(x["valid"])) for probe in fitted]
@@ -117,11 +117,11 @@ def label_probes(data: Mapping[str, FeatureSet]) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def _mean_frames(features: FeatureSet, modality: str) -> NDArray:
-    """Each sample's mean frame as batched, (N, D); zeros where it lacks the modality."""
+def mean_frames(features: FeatureSet, modality: str, power: int = 1) -> NDArray:
+    """Each sample's mean frame as batched, (N, D), or that of a power of its values; zeros where it has none."""
     means = np.zeros((len(features), features.sequences[modality].values.shape[1]))
     for batch in batches(features, 256):
-        means[batch.index] = mean_over_time(batch.sequences[modality], batch.lengths[modality])
+        means[batch.index] = mean_over_time(batch.sequences[modality] ** power, batch.lengths[modality])
     return means
 
 

@@ -1,12 +1,15 @@
 """Sweeps: what a variant gains over another one in each cell of some factors, paired by draw."""
 
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from msa_core.analysis.claims_rule import GAINS, HARMS, LITTLE, NO_GAIN, UNDECIDED, verdict
 from msa_core.analysis.comparisons import holm, run_interval
+from msa_core.analysis.information import COLUMNS
 from msa_core.analysis.tables.formats import markdown
 from msa_core.config import Sweep, resolve
 from msa_core.data.planted import PlantedProcess
@@ -17,13 +20,20 @@ EFFECTS = {"no_alignment": "alignment", "no_label_generation": "label generation
 
 
 def read_runs(file: Path, study: Sweep) -> pd.DataFrame:
-    """The rows that workflow/sweep.py writes: a column per factor, seed, variant, weight, settings, and `MEASURES`.
+    """The rows that workflow/sweep.py writes: a column per factor, seed, variant, weight, settings, and measure.
 
-    None if there is no such file. Runs that choose a weight have no test_mae.
+    The measures are `MEASURES` and `optional_measures`. None if there is no such file. Runs that choose a weight have
+    no test_mae and no optional measures.
     """
-    columns = [*study.factors, "seed", "variant", "weight", "settings", *MEASURES]
+    measures = [*MEASURES, *optional_measures(study)]
+    columns = [*study.factors, "seed", "variant", "weight", "settings", *measures]
     runs = pd.read_csv(file) if file.is_file() else pd.DataFrame(columns=columns)
-    return runs.astype(dict.fromkeys(MEASURES, float))
+    return runs.reindex(columns=columns).astype(dict.fromkeys(measures, float))
+
+
+def optional_measures(study: Sweep) -> list[str]:
+    """Columns of what this sweep measures besides `MEASURES`."""
+    return COLUMNS if "information" in study.measures else []
 
 
 def chosen_weights(runs: pd.DataFrame, study: Sweep) -> dict[tuple, float]:
@@ -58,32 +68,17 @@ def gains(runs: pd.DataFrame, study: Sweep, smallest: float) -> pd.DataFrame:
         valid_mae, of the variant; label_mae, copies_mae, offset_slope (nan: not measured); estimate, low, high, p;
         p_holm, over all rows; sd, of the paired differences; verdict; n_draws.
     """
-    weights = chosen_weights(runs, study)
-    tested = runs[runs["test_mae"].notna() & runs["seed"].isin(study.seeds)]
     rows = []
-    for cell in study.cells:
-        of_cell = tested
-        for name, level in zip(study.factors, cell.levels, strict=True):
-            of_cell = of_cell[of_cell[name] == level]
-        for variant, reference in study.pairs:
-            weight = weights.get((*cell.levels, variant), 0.0)
-            first, second = (
-                of_cell[of_cell["variant"].eq(name) & of_cell["weight"].isin((0.0, weight))].set_index("seed")
-                for name in (variant, reference)
-            )
-            differences = (second["test_mae"] - first["test_mae"]).dropna()
-            if len(differences) < 2:
-                continue  # no interval
-            gain, paired = run_interval(differences), first.loc[differences.index]
-            rows.append(
-                dict(zip(study.factors, cell.levels, strict=True))
-                | {"variant": variant, "reference": reference, "effect": _effect(variant, reference)}
-                | {"weight": paired["weight"].iloc[0], "mae": paired["test_mae"].mean()}
-                | {"reference_mae": second.loc[differences.index, "test_mae"].mean()}
-                | paired[["valid_mae", "label_mae", "copies_mae", "offset_slope"]].mean().to_dict()
-                | vars(gain)
-                | {"sd": differences.std(), "n_draws": len(differences)}
-            )
+    for named, first, second in paired_runs(runs, study):
+        differences = second["test_mae"] - first["test_mae"]
+        rows.append(
+            named
+            | {"weight": first["weight"].iloc[0], "mae": first["test_mae"].mean()}
+            | {"reference_mae": second["test_mae"].mean()}
+            | first[["valid_mae", "label_mae", "copies_mae", "offset_slope"]].mean().to_dict()
+            | vars(run_interval(differences))
+            | {"sd": differences.std(), "n_draws": len(differences)}
+        )
     columns = [*study.factors, "variant", "reference", "effect", "weight", "mae", "reference_mae", "valid_mae"]
     columns += ["label_mae", "copies_mae", "offset_slope", "estimate", "low", "high", "p", "sd", "n_draws"]
     table = pd.DataFrame(rows, columns=columns)
@@ -91,6 +86,40 @@ def gains(runs: pd.DataFrame, study: Sweep, smallest: float) -> pd.DataFrame:
     judged = table[["low", "high", "p_holm"]].itertuples(index=False, name=None)
     table["verdict"] = [verdict(low, high, smallest, p_holm) for low, high, p_holm in judged]
     return table
+
+
+def paired_runs(runs: pd.DataFrame, study: Sweep) -> Iterator[tuple[dict[str, Any], pd.DataFrame, pd.DataFrame]]:
+    """Each cell and comparison that two draws or more have both runs of.
+
+    Args:
+        runs: as `read_runs` gives them.
+        study: factors, comparisons and draws.
+
+    Yields:
+        What names the comparison (the factors' levels, variant, reference, effect), and its runs of the variant and
+        of the reference: a row a draw, by seed, in the same order.
+    """
+    weights = chosen_weights(runs, study)
+    tested = runs[runs["test_mae"].notna() & runs["seed"].isin(study.seeds)]
+    for cell in study.cells:
+        levels = dict(zip(study.factors, cell.levels, strict=True))
+        of_cell = tested
+        for name, level in levels.items():
+            of_cell = of_cell[of_cell[name] == level]
+        for variant, reference in study.pairs:
+            weight = weights.get((*cell.levels, variant), 0.0)
+            first, second = (
+                of_cell[of_cell["variant"].eq(name) & of_cell["weight"].isin((0.0, weight))].set_index("seed")
+                for name in (variant, reference)
+            )
+            draws = first.index.intersection(second.index)
+            if len(draws) > 1:  # else there is no interval
+                effect = _effect(variant, reference)
+                yield (
+                    levels | {"variant": variant, "reference": reference, "effect": effect},
+                    first.loc[draws],
+                    second.loc[draws],
+                )
 
 
 def _effect(variant: str, reference: str) -> str:
@@ -104,15 +133,21 @@ def with_ceilings(table: pd.DataFrame, study: Sweep) -> pd.DataFrame:
     nan where samples lack modalities, for which it is not computed.
     """
     ceilings, of_process = {}, dict[str, tuple[float, float]]()
-    for cell in study.cells:
-        dataset = resolve(study.dataset, overrides=cell.overrides).dataset
-        process = "" if dataset.missing else str(dataset.planted.process)
-        if process not in of_process:
-            best = best_attainable(PlantedProcess(**dataset.planted.process))["all"]
-            of_process[process] = (best.mae, best.mae_error) if process else (np.nan, np.nan)
-        ceilings[cell.levels] = dict(zip(("best_mae", "best_mae_error"), of_process[process], strict=True))
+    for cell, process in zip(study.cells, processes(study).values(), strict=True):
+        complete = not resolve(study.dataset, overrides=cell.overrides).dataset.missing
+        if complete and str(process) not in of_process:
+            best = best_attainable(process)["all"]
+            of_process[str(process)] = (best.mae, best.mae_error)
+        values = of_process[str(process)] if complete else (np.nan, np.nan)
+        ceilings[cell.levels] = dict(zip(("best_mae", "best_mae_error"), values, strict=True))
     levels = table[list(study.factors)].itertuples(index=False, name=None)
     return table.join(pd.DataFrame([ceilings[each] for each in levels], index=table.index))
+
+
+def processes(study: Sweep) -> dict[tuple, PlantedProcess]:
+    """Levels of each cell -> what its data are drawn from."""
+    resolved = {cell.levels: resolve(study.dataset, overrides=cell.overrides) for cell in study.cells}
+    return {levels: PlantedProcess(**config.dataset.planted.process) for levels, config in resolved.items()}
 
 
 def gains_markdown(table: pd.DataFrame, study: Sweep) -> str:
@@ -120,7 +155,7 @@ def gains_markdown(table: pd.DataFrame, study: Sweep) -> str:
     cells = []
     for _, rows in table.groupby([*study.factors, "variant"], sort=False):
         first, *_ = compared = rows.to_dict("records")
-        shown = {name.replace("_", " ").capitalize(): _level(first[name]) for name in study.factors}
+        shown = {name.replace("_", " ").capitalize(): level_name(first[name]) for name in study.factors}
         shown |= {"Variant": f"`{first['variant']}`", "Weight": f"{first['weight']:g}"}
         if table["best_mae"].notna().any():
             shown["Best MAE"] = "–" if np.isnan(first["best_mae"]) else f"{first['best_mae']:.3f}"
@@ -135,7 +170,8 @@ def gains_markdown(table: pd.DataFrame, study: Sweep) -> str:
     return markdown(pd.DataFrame(cells).fillna("–")) if cells else "No comparison has two draws yet.\n"
 
 
-def _level(level: object) -> str:
+def level_name(level: object) -> str:
+    """For reading."""
     return level if isinstance(level, str) else f"{level:g}"
 
 

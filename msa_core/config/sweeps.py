@@ -1,7 +1,7 @@
 """Sweeps: short runs of several variants on planted data, of which a row each is kept."""
 
 from itertools import product
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
 from pydantic import Field, model_validator
 
@@ -43,6 +43,9 @@ class Sweep(Settings):
     )
     weight_seeds: Seeds = Field(description="draws on which a weight is chosen")
     seeds: Seeds = Field(description="draws on which the variants are compared")
+    measures: list[Literal["information"]] = Field(
+        [], description="of compared runs, besides their errors (analysis.information); costs 2 seconds a run"
+    )
 
     @model_validator(mode="after")
     def _each_once_and_no_draw_for_both(self) -> "Sweep":

@@ -2,7 +2,7 @@
 
 from msa_core.analysis.plots.arithmetic import interventions, mae_by_arithmetic, step_differences
 from msa_core.analysis.plots.data import label_histograms, unimodal_against_multimodal
-from msa_core.analysis.plots.encodings import alignment_distances, covariances, r2_dots, spectra
+from msa_core.analysis.plots.encodings import alignment_distances, covariances, information_dots, r2_dots, spectra
 from msa_core.analysis.plots.labels import (
     label_agreement,
     label_distributions,
@@ -21,6 +21,7 @@ __all__ = [
     "covariances",
     "empty",
     "forest",
+    "information_dots",
     "interventions",
     "label_agreement",
     "label_distributions",

@@ -1,6 +1,7 @@
 """Encodings: covariances, spectra, distances, and what linear probes read out of them."""
 
 from collections.abc import Mapping
+from itertools import product
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -12,7 +13,7 @@ from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 from pandas.core.groupby import SeriesGroupBy
 
-from msa_core.analysis.plots.style import WIDTH, legend_below, panels
+from msa_core.analysis.plots.style import WIDTH, empty, legend_below, panels
 
 MOST_CELLS = 64  # of a matrix's side in a picture: more would be smaller than the pixels that a page shows
 LINE_STYLES = ("-", "--", "-.", ":")  # one a variant: where two lines coincide, both are seen
@@ -182,14 +183,54 @@ def r2_dots(r2: pd.DataFrame, row: str, column: str) -> Figure:
             axis.remove()
         for axis, in_column in zip(of_row, in_columns, strict=False):
             of_panel = r2[(r2[row] == in_row) & (r2[column] == in_column)]
-            place = of_panel["variant"].map(variants.index)
-            mean = of_panel.groupby(place)["r2"].mean()
             axis.axvline(0, color="0.6", linewidth=0.8)
-            axis.scatter(of_panel["r2"], place, s=18, color=[f"C{number}" for number in place], alpha=0.8, zorder=3)
-            axis.scatter(mean, mean.index, marker="|", s=110, color="black", zorder=4)
+            _dots(axis, of_panel["r2"], of_panel["variant"].map(variants.index))
             axis.set_yticks(range(len(variants)), variants)
             axis.grid(axis="y", visible=False)
             axis.set_title(f"{in_row} → {in_column}", fontsize=9)
     axes[0, 0].set_ylim(len(variants) - 0.4, -0.6)
     figure.supxlabel(f"cross-validated R², test split ({row} → {column}; dot: a seed, bar: the mean)", fontsize=10)
+    return figure
+
+
+def _dots(axis: Axes, values: pd.Series, places: pd.Series) -> None:
+    """A dot a value, a bar the mean of each place."""
+    axis.scatter(values, places, s=18, color=[f"C{number}" for number in places], alpha=0.8, zorder=3)
+    axis.scatter(values.groupby(places).mean(), sorted(set(places)), marker="|", s=110, color="black", zorder=2)
+
+
+def information_dots(values: pd.DataFrame) -> Figure:
+    """Terms of information by variant: a dot a draw, a bar the mean, a dashed line the truth; a row of panels a cell.
+
+    One scale for all terms in bits.
+
+    Args:
+        values: as `sweeps_information.information_values` gives it.
+    """
+    if values.empty:
+        return empty("No comparison has two draws yet.")
+    cells, terms, variants = (list(dict.fromkeys(values[name])) for name in ("cell", "term", "variant"))
+    in_bits = values.dropna(subset="truth")[["value", "truth"]].to_numpy()
+    margin = 0.05 * np.ptp(in_bits)
+    size = (WIDTH, 1.0 + len(cells) * (0.6 + 0.24 * len(variants)))
+    figure, axes = plt.subplots(len(cells), len(terms), figsize=size, sharex="col", sharey=True, squeeze=False)
+    for (i, cell), (j, term) in product(enumerate(cells), enumerate(terms)):
+        axis, of_panel = axes[i, j], values[(values["cell"] == cell) & (values["term"] == term)]
+        truth = of_panel["truth"].iloc[0]
+        known = not np.isnan(truth)  # but of the AUC
+        axis.axvline(0 if known else 0.5, color="0.6", linewidth=0.8)
+        if known:
+            axis.axvline(truth, color="black", linewidth=1, linestyle="--")
+            axis.set_xlim(in_bits.min() - margin, in_bits.max() + margin)
+        _dots(axis, of_panel["value"], of_panel["variant"].map(variants.index))
+        axis.grid(axis="y", visible=False)
+        axis.locator_params(axis="x", nbins=3)
+        if i == 0:
+            axis.set_title(term, fontsize=10)
+    for axis, cell in zip(axes[:, 0], cells, strict=True):
+        axis.set_yticks(range(len(variants)), variants)
+        axis.set_ylabel(cell, fontsize=10)
+    axes[0, 0].set_ylim(len(variants) - 0.4, -0.6)
+    scale = "bits (pair AUC: a probability, 0.5 by chance), test split"
+    figure.supxlabel(f"{scale}; dot: a draw, bar: the mean, dashed: the truth", fontsize=10)
     return figure
