@@ -58,8 +58,8 @@ def settings(study: Sweep, run: Run, chooses: bool) -> RunConfig:
 
 
 def fingerprint(config: RunConfig) -> str:
-    """Of what decides the run's numbers."""
-    return sha256(json.dumps(config.identity(), sort_keys=True).encode()).hexdigest()[:12]
+    """Of what decides the run's numbers and is not a default: a new setting with a default outdates no row."""
+    return sha256(json.dumps(config.identity(whole=False), sort_keys=True).encode()).hexdigest()[:12]
 
 
 def measure(study: Sweep, chooses: bool, job: list[Run]) -> list[dict[str, Any]]:

@@ -30,16 +30,23 @@ class Unnumbered:
 UNNUMBERED = Unnumbered()
 
 
-def identity(settings: Settings) -> dict[str, Any]:
+def identity(settings: Settings, whole: bool = True) -> dict[str, Any]:
     """What decides the numbers of a run with these settings: all of them but those marked as `UNNUMBERED`.
 
     Two runs are the same run if these are equal.
+
+    Args:
+        settings: of the run, or a section of them.
+        whole: False leaves out what is its class's default (but `kind`): a setting that is added later, with a default
+            that means what was done before, then changes nothing.
     """
     values = settings.model_dump(mode="json")
+    fields = type(settings).model_fields
     return {
-        name: identity(value) if isinstance(value, Settings) else values[name]
+        name: identity(value, whole) if isinstance(value, Settings) else values[name]
         for name, value in settings
-        if UNNUMBERED not in type(settings).model_fields[name].metadata
+        if UNNUMBERED not in fields[name].metadata
+        and (whole or name == "kind" or value != fields[name].get_default(call_default_factory=True))
     }
 
 

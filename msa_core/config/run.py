@@ -30,9 +30,9 @@ class RunConfig(Settings):
         """The whole of it, defaults included."""
         return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False)
 
-    def identity(self) -> dict[str, Any]:
-        """Every setting that can change a number. Two runs are the same run if these are equal."""
-        return identity(self)
+    def identity(self, whole: bool = True) -> dict[str, Any]:
+        """Every setting that can change a number; see `base.identity`."""
+        return identity(self, whole)
 
     def differences(self, other: "RunConfig") -> dict[str, Any]:
         """Dotted name -> this run's value of each setting of its identity that the other run has otherwise."""

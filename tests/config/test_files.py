@@ -247,3 +247,13 @@ def test_a_typo_in_a_choice_of_runs_is_refused(arguments, message):
 
 def test_yaml_written_by_hand_reads_as_ever():
     assert load_yaml(paths.CONFIG / "study.yaml")["grids"]["small"][0]["seeds"] == "1111-1113"
+
+
+def test_without_defaults_an_identity_holds_what_a_preset_or_a_variant_says():
+    """So that a setting added later changes nothing; a part's kind is there even where the rest is its default."""
+    stated = resolve("planted", "misa").identity(whole=False)
+    assert stated["model"] == {"kind": "misa"}
+    assert "unlabelled" not in stated["dataset"] and stated["dataset"]["planted"]["num_train"] == 1200
+    changed = resolve("planted", "misa", overrides={"dataset.unlabelled.share": 0.5}).identity(whole=False)
+    assert changed["dataset"]["unlabelled"] == {"share": 0.5}
+    assert changed | {"dataset": stated["dataset"]} == stated
