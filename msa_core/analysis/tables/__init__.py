@@ -27,7 +27,7 @@ from msa_core.analysis.tables.published import (
     unimodal_labels_markdown,
     unimodal_labels_table,
 )
-from msa_core.analysis.tables.runs import run_table, runs_markdown, runs_table
+from msa_core.analysis.tables.runs import provenance_table, run_table, runs_markdown, runs_table
 from msa_core.analysis.tables.seeds import (
     AVERAGED,
     main_latex,
@@ -66,6 +66,7 @@ __all__ = [
     "main_table",
     "over_seeds",
     "over_seeds_markdown",
+    "provenance_table",
     "published_markdown",
     "published_table",
     "recorded_truth",
