@@ -30,6 +30,7 @@ from msa_core.analysis.tables.published import (
 from msa_core.analysis.tables.runs import provenance_table, run_table, runs_markdown, runs_table
 from msa_core.analysis.tables.seeds import (
     AVERAGED,
+    differences,
     main_latex,
     main_markdown,
     main_table,
@@ -50,6 +51,7 @@ __all__ = [
     "ceiling_table",
     "covariance_matrices",
     "data_table",
+    "differences",
     "efficiency",
     "efficiency_markdown",
     "evenly_by_y",
