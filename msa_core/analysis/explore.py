@@ -66,6 +66,8 @@ def _shown_width(png: bytes) -> int:
 def generated_labels(labels: pd.DataFrame, label_bound: float, static: Figure) -> Explorer:
     """One utterance's labels by epoch, and the spread of all labels at an epoch; menus: run, utterance, epoch.
 
+    Of the epochs that have all labels, the nearest to the chosen one is shown, and named.
+
     Args:
         labels: variant, seed, id, epoch, a column per task; at epoch 0 also `true_<modality>`, where known, and
             utterance, the text of those that can be chosen.
@@ -79,6 +81,8 @@ def generated_labels(labels: pd.DataFrame, label_bound: float, static: Figure) -
 
     def draw(run: str, utterance: Any, epoch: int) -> Figure:
         of_run = runs[run]
+        counts = of_run["epoch"].value_counts()  # records have all utterances at some epochs, which differ by run
+        epoch = min(counts.index[counts == counts.max()], key=lambda recorded: abs(recorded - epoch))
         true = tables.recorded_truth(of_run)
         return plots.label_view(of_run, utterance, texts[utterance], epoch, label_bound, true)
 
