@@ -68,6 +68,26 @@ class Progress:
     history: list[dict[str, float]] = field(default_factory=list)
     trajectories: list[dict[str, Tensor]] = field(default_factory=list)
 
+    def last_epoch(self, most: int, patience: int) -> int:
+        """The epoch that training ends with if none is better than the best so far.
+
+        Args:
+            most: epochs that may be trained.
+            patience: epochs without a lower validation MAE after which training stops.
+
+        >>> progress = Progress(epoch=7, best=Best(epoch=4))
+        >>> progress.last_epoch(most=50, patience=8), progress.last_epoch(most=10, patience=8)
+        (12, 10)
+        """
+        return min(most, self.best.epoch + patience)
+
+
+def move_end(bar: tqdm, total: int) -> None:
+    """Set where a progress bar ends, and so the time left. A notebook's bar keeps its length unless it is told, too."""
+    bar.total = total
+    if hasattr(bar, "container"):  # of a notebook: description, bar, numbers
+        bar.container.children[1].max = total
+
 
 class DamagedState(ValueError):
     """A state file that does not hold a state of this run."""

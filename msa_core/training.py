@@ -21,7 +21,7 @@ from msa_core.data.features import Batch, FeatureSet, batches, number_of_batches
 from msa_core.inference import encodings, evaluate, infer, predict, task_metrics
 from msa_core.interfaces import LabelSource, Model, Parts
 from msa_core.precision import fast_products
-from msa_core.progress import PartialEpoch, Progress, StateKeeper, load_state
+from msa_core.progress import PartialEpoch, Progress, StateKeeper, load_state, move_end
 
 __all__ = ["Fit", "TrainingLoop", "encodings", "evaluate", "fit", "infer", "predict", "task_metrics"]
 
@@ -180,16 +180,17 @@ def fit(
         progress.trajectories += _trajectory(loop.labels, train, epoch=0)
 
     trained = progress.epoch * loop.batches_an_epoch + progress.partial.batches
+    batches = loop.batches_an_epoch * progress.last_epoch(config.max_epochs, config.patience)
     with (
         StateKeeper(state_file, loop.parts, progress, config.state_every) as keeper,
-        tqdm(total=config.max_epochs * loop.batches_an_epoch, initial=trained, unit="batch") as bar,
+        tqdm(total=batches, initial=trained, unit="batch") as bar,
     ):
-        while progress.epoch < config.max_epochs and progress.epoch - progress.best.epoch < config.patience:
-            bar.set_description(f"epoch {progress.epoch + 1}")
+        while progress.epoch < (last := progress.last_epoch(config.max_epochs, config.patience)):
+            move_end(bar, last * loop.batches_an_epoch)
+            bar.set_description(f"epoch {progress.epoch + 1} of at least {last}")
             mae = _epoch(loop, valid, scheme, progress, bar, keeper.keep)
             bar.set_postfix({"valid MAE": f"{mae:.4f}", "best": f"{progress.best.mae:.4f}"})
             keeper.keep()
-        bar.total = bar.n  # stopped early: the bar is full all the same
     loop.model.load_state_dict(progress.best.weights)
     loop.accelerator.unwrap_model(loop.model, keep_fp32_wrapper=False)
     fitted = Fit(

@@ -12,6 +12,7 @@ from pydantic import ValidationError
 from msa_core import paths
 from msa_core.analysis.summary import KEYS, FinishedRun, rows
 from msa_core.config import GridRun, RunConfig, problems, resolve
+from msa_core.config import grid as config_grid
 from msa_core.paths import from_root
 from msa_core.records import is_finished
 
@@ -88,6 +89,20 @@ def records(chosen: list[GridRun], grid: str, runs: str = "") -> Records:
         FileNotFoundError: all runs are missing.
     """
     return of_runs(chosen, from_root(runs)) if runs else of_files(chosen, paths.RECORDS / grid)
+
+
+def of_dataset(grid: str, dataset: str, variants: list[str], runs: str = "") -> Records:
+    """`records` of some variants on one data set, as notebooks 04 to 06 read them; prints how many, and their note.
+
+    Args:
+        grid: of config/study.yaml.
+        dataset: a preset's name.
+        variants: keys of config/variants.yaml.
+        runs: see `records`.
+    """
+    recorded = records(config_grid(grid, dataset, variants), grid, runs)
+    print(len(recorded.runs), "runs", recorded.note)
+    return recorded
 
 
 def of_files(grid: list[GridRun], folder: Path) -> Records:

@@ -115,6 +115,9 @@ def test_over_seeds_pairs_each_measure_by_seed():
     }
     assert table.loc["other", "difference_mean"].tolist() == [3.0, -3.0]
     assert table["seeds"].tolist() == ["1 2", "1", "2", "1"]
+    shown = tables.differences(table.reset_index().assign(dataset="d"))
+    assert list(shown) == ["Variant", "Measure", "Difference, mean", "Standard deviation", "Seeds"]
+    assert shown["Difference, mean"].tolist() == [3.0, -3.0]
 
 
 def test_over_seeds_markdown_keeps_the_order_and_dashes_what_has_no_mean():

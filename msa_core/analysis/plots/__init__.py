@@ -9,6 +9,7 @@ from msa_core.analysis.plots.labels import (
     label_movement,
     label_paths,
     label_trajectories,
+    label_view,
 )
 from msa_core.analysis.plots.results import forest, main_comparison, primary_gains
 from msa_core.analysis.plots.style import empty
@@ -29,6 +30,7 @@ __all__ = [
     "label_movement",
     "label_paths",
     "label_trajectories",
+    "label_view",
     "loss_terms",
     "mae_by_arithmetic",
     "main_comparison",

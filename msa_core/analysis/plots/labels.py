@@ -120,6 +120,45 @@ def label_paths(
     return figure
 
 
+def label_view(
+    labels: pd.DataFrame, identity: object, text: str, epoch: int, label_bound: float, true: pd.DataFrame | None = None
+) -> Figure:
+    """One utterance's generated labels by epoch, beside the spread of all labels at one epoch.
+
+    Args:
+        labels: one run's (`Run.labels`).
+        identity: of the utterance.
+        text: what is said.
+        epoch: whose labels are shown on the right; dotted on the left.
+        label_bound: H.
+        true: see `label_paths`; dots.
+    """
+    modalities = _with_labels(labels)
+    figure, (left, right) = panels(2, height=3.4, sharey=True)
+    path = labels[labels["id"] == identity].sort_values("epoch")
+    left.axhline(path["multimodal"].iloc[0], color=TASK_COLOURS["multimodal"], linestyle="--", linewidth=1, label="y")
+    left.axvline(epoch, color="0.5", linestyle=":", linewidth=1.2)
+    for modality in modalities:
+        left.plot(path["epoch"], path[modality], color=TASK_COLOURS[modality], label=modality)
+        if true is not None:
+            target = true.loc[true["id"] == identity, modality]
+            last = labels["epoch"].max() * 1.06
+            left.scatter(last, target, color=TASK_COLOURS[modality], marker="D", s=22, label=f"true {modality}")
+    left.set(
+        xlabel="epoch (0: the start, y)", ylabel="label (label units)", ylim=(-1.05 * label_bound, 1.05 * label_bound)
+    )
+    left.set_title("\n".join(wrap(shorten(text, 120), 60)), fontsize=8, loc="left", parse_math=False)
+    left.xaxis.set_major_locator(MaxNLocator(integer=True))
+    shown = labels.loc[labels["epoch"] == epoch, modalities]
+    sns.violinplot(
+        shown, palette=[TASK_COLOURS[modality] for modality in modalities], ax=right,
+        cut=0, inner="quart", density_norm="width", linewidth=0.8, alpha=0.6,
+    )  # fmt: skip
+    right.set_title(f"all {len(shown)} utterances, epoch {epoch}", loc="left")
+    legend_below(figure, left)
+    return figure
+
+
 def label_movement(movement: pd.DataFrame, label_bound: float) -> Figure:
     """How far generated labels move and how often their sign changes, by epoch; a line a seed, a row a variant.
 

@@ -27,9 +27,10 @@ from msa_core.analysis.tables.published import (
     unimodal_labels_markdown,
     unimodal_labels_table,
 )
-from msa_core.analysis.tables.runs import run_table, runs_markdown, runs_table
+from msa_core.analysis.tables.runs import provenance_table, run_table, runs_markdown, runs_table
 from msa_core.analysis.tables.seeds import (
     AVERAGED,
+    differences,
     main_latex,
     main_markdown,
     main_table,
@@ -50,6 +51,7 @@ __all__ = [
     "ceiling_table",
     "covariance_matrices",
     "data_table",
+    "differences",
     "efficiency",
     "efficiency_markdown",
     "evenly_by_y",
@@ -66,6 +68,7 @@ __all__ = [
     "main_table",
     "over_seeds",
     "over_seeds_markdown",
+    "provenance_table",
     "published_markdown",
     "published_table",
     "recorded_truth",

@@ -1,6 +1,7 @@
 """Runs one by one: metrics, and where the numbers come from."""
 
 import json
+from typing import Any
 
 import pandas as pd
 
@@ -15,6 +16,25 @@ def run_table(metrics: dict[str, dict[str, dict[str, float]]]) -> pd.DataFrame:
         {"split": split, "task": task, **values} for split, tasks in metrics.items() for task, values in tasks.items()
     ]
     return pd.DataFrame(rows).set_index(["split", "task"])
+
+
+def provenance_table(provenance: dict[str, Any]) -> pd.DataFrame:
+    """Where a run's numbers come from, a row an entry: its name and its value; memory in GB.
+
+    >>> provenance_table({"device": "cpu", "peak_memory": 1_500_000_000, "data": {"seed": 1}})
+                   name value
+    0            device   cpu
+    1  peak memory (GB)   1.5
+    2         data.seed     1
+    """
+    entries = {str(name): value for name, value in pd.json_normalize(provenance).iloc[0].dropna().items()}
+    rows = [
+        {"name": f"{name.replace('_', ' ')} (GB)", "value": f"{value / 1e9:.3g}"}
+        if name.endswith("_memory")
+        else {"name": name.replace("_", " "), "value": value}
+        for name, value in entries.items()
+    ]
+    return pd.DataFrame(rows)
 
 
 def runs_table(metrics: pd.DataFrame, runs: pd.DataFrame) -> pd.DataFrame:

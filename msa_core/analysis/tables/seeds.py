@@ -29,6 +29,11 @@ def main_table(metrics: pd.DataFrame, reference: str = "paper") -> pd.DataFrame:
     return over_seeds(test, ["dataset", "title", "variant", "metric"], reference)
 
 
+DIFFERENCES = {
+    "difference_mean": "Difference, mean",
+    "difference_std": "Standard deviation",
+    "difference_n": "Seeds",
+}
 AVERAGED = ", averaged weights"  # added to a data set's title
 
 
@@ -86,6 +91,17 @@ def over_seeds(values: pd.DataFrame, keys: list[str], reference: str = "paper") 
     table = table.join(differences.agg(difference_mean="mean", difference_std="std", difference_n="size"))
     table["difference_n"] = table["difference_n"].fillna(0).astype(int)
     return table.reset_index()
+
+
+def differences(table: pd.DataFrame) -> pd.DataFrame:
+    """`over_seeds` for reading, its differences to the reference alone: what was measured, mean, spread and seeds.
+
+    Args:
+        table: as `over_seeds` gives it, with or without a title.
+    """
+    keys = [name for name in list(table)[: list(table).index("mean")] if name != "dataset"]
+    names = {name: str(name).capitalize() for name in keys} | {"title": "Data"} | DIFFERENCES
+    return table.dropna(subset="difference_mean")[[*keys, *DIFFERENCES]].rename(columns=names)
 
 
 def over_seeds_markdown(table: pd.DataFrame, rows: list[str], column: str, number: str = "z.3f") -> str:
