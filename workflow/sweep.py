@@ -7,8 +7,8 @@ where several weights of the alignment are given, each is tried in each cell on 
 test split; the lowest mean validation MAE is taken. Then the variants, draw by draw, all cells of a draw before the
 next, so that what an interruption leaves is whole draws. Writes a row a run to
 results/records/sweeps/<sweep>/runs.csv and the provenance of each start beside it. What is there with the same settings
-and measures is not run again. With a frozen text encoder, a run in a folder of its own (01_train) has other initial weights: it loads
-the encoder, which draws random numbers, after its seed is set.
+and measures is not run again. With a frozen text encoder, a run in a folder of its own (01_train) has other initial
+weights: it loads the encoder, which draws random numbers, after its seed is set.
 """
 
 import argparse
