@@ -451,6 +451,11 @@ def test_averaged_weights_are_rows_of_their_own_and_miss_the_same_runs():
     assert both[["title", "prediction"]].values.tolist() == [["D", 0.1], ["D", 0.2], ["D, averaged weights", 0.3]]
 
 
+def test_of_runs_that_are_not_averaged_no_rows_are_added():
+    frame = pd.DataFrame({"title": ["P", "P"], "seed": [1, 2], "prediction": [0.5, 0.6], "averaged": np.nan})
+    pd.testing.assert_frame_equal(tables.with_averaged(frame), frame)
+
+
 def test_covariance_matrices_are_whole_again():
     matrix = np.cov(np.random.default_rng(0).standard_normal((3, 9)))
     row, column = np.triu_indices(3)

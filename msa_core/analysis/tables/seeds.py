@@ -46,7 +46,8 @@ def with_averaged(frame: pd.DataFrame) -> pd.DataFrame:
     if "task" in frame:
         averaged = frame[frame["task"] == "multimodal_averaged"].assign(task="multimodal")
     else:
-        averaged = frame.dropna(subset="averaged").assign(prediction=frame["averaged"])
+        averaged = frame.dropna(subset="averaged")
+        averaged = averaged.assign(prediction=averaged["averaged"])
     return pd.concat([frame, averaged.assign(title=averaged["title"] + AVERAGED)], ignore_index=True)
 
 
