@@ -11,7 +11,8 @@ from nbformat import v4, write
 from msa_core import paths
 
 SCRIPT = paths.ROOT / "workflow" / "report.py"
-build = runpy.run_path(str(SCRIPT))["build"]
+REPORT = runpy.run_path(str(SCRIPT))
+build = REPORT["build"]
 
 TABLE = """\
 import pandas as pd
@@ -205,3 +206,12 @@ def test_what_is_not_run_or_not_here_is_refused(tmp_path, cell, message):
 def test_a_missing_notebook_is_named(tmp_path):
     with pytest.raises(ValueError, match=r"none\.ipynb: got no file"):
         build([tmp_path / "none.ipynb"])
+
+
+def test_runs_outside_a_git_checkout_have_an_unknown_commit():
+    row = {"title": "P", "seed": 1, "best_epoch": 2, "seconds": 3.25, "mae": 0.5, "corr": 0.7}
+    runs = pd.DataFrame([row | {"variant": "paper"}, row | {"variant": "other"}])
+    shown = REPORT["runs_by_variant"](runs.assign(commit=float("nan")))
+    assert list(shown) == ["paper", "other"]
+    assert "unknown" in shown["paper"] and "3.2" in shown["paper"]
+    assert "0123456789<" in REPORT["runs_by_variant"](runs.assign(commit=["0123456789abc", None]))["paper"]

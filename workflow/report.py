@@ -115,10 +115,11 @@ def runs_by_variant(runs: pd.DataFrame) -> dict[str, str]:
     """Variant -> its runs as an HTML table: data set, seed, test metrics, time and code.
 
     Args:
-        runs: as `tables.runs_table` gives it.
+        runs: as `tables.runs_table` gives it; no commit: the code was no git checkout.
     """
+    commit = runs["commit"].astype(object).where(runs["commit"].notna(), "unknown").str[:10]
     columns = RUN_COLUMNS | {name: f"Test {METRIC_TITLES[name]}" for name in ("mae", "corr")}
-    shown = runs.assign(commit=runs["commit"].str[:10], seconds=runs["seconds"].map("{:.1f}".format))
+    shown = runs.assign(commit=commit, seconds=runs["seconds"].map("{:.1f}".format))
     shown = shown[["variant", *columns]].rename(columns=columns)
     return {
         str(variant): table.drop(columns="variant").to_html(index=False, border=0, float_format="%.4f")
