@@ -3,7 +3,7 @@
 A new part is a class, its settings (`msa_core.config`), and its case here.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import partial
 from typing import Any
 
@@ -11,11 +11,12 @@ import torch
 from torch import Tensor
 
 from msa_core.alignment import AlignmentLoss, covariance_distance
-from msa_core.config import RunConfig
+from msa_core.config import DatasetConfig, RunConfig
 from msa_core.config import distances as chosen
 from msa_core.config import model as models
 from msa_core.config import objective as objectives
 from msa_core.data import FeatureSet, draw_seed, load_features, planted_features, require_file
+from msa_core.data.impaired import frame_spread, with_noise
 from msa_core.data.resplit import resplit
 from msa_core.encoders import FrameEncoder, FrozenText, TextEncoder, load_text_encoder, load_tokenizer, most_tokens
 from msa_core.frozen import freeze_text
@@ -41,8 +42,9 @@ from msa_core.precision import default_dtype, dtype_of
 
 def dataset(config: RunConfig, statistics: Mapping[str, Tensor] | None = None) -> dict[str, FeatureSet]:
     """The three splits: text in the tokens of the run's encoder, or in its states if that is frozen; some modalities
-    alone where `dataset.modalities` says so, dealt anew where `dataset.resplit` does, some samples without a modality
-    where `dataset.missing` does, some of the train split without a label where `dataset.unlabelled` does.
+    alone where `dataset.modalities` says so, dealt anew where `dataset.resplit` does, with noise where `dataset.noise`
+    does, some samples without a modality where `dataset.missing` does, some of the train split without a label where
+    `dataset.unlabelled` does.
 
     Args:
         config: the run's settings.
@@ -83,12 +85,22 @@ def dataset(config: RunConfig, statistics: Mapping[str, Tensor] | None = None) -
         data = {split: features.only(settings.modalities) for split, features in data.items()}
     if settings.resplit:
         data = resplit(data, config.seed, statistics)
-    for split, shares in settings.missing.items():
-        for modality, share in shares.items():
-            data[split] = data[split].dropping(modality, share, config.seed)
+    spread = {modality: frame_spread(data["train"], modality) for _, modality, _ in _seen(settings, settings.noise)}
+    for split, modality, level in _seen(settings, settings.noise):
+        data[split] = with_noise(data[split], modality, level * spread[modality], config.seed)
+    for split, modality, share in _seen(settings, settings.missing):
+        data[split] = data[split].dropping(modality, share, config.seed)
     if settings.unlabelled.share:
         data["train"] = data["train"].hiding_labels(**settings.unlabelled.model_dump(), seed=config.seed)
     return {split: features.to(dtype_of(config.training.precision)) for split, features in data.items()}
+
+
+def _seen(settings: DatasetConfig, values: Mapping[Any, Mapping[Any, float]]) -> Iterator[tuple[str, str, float]]:
+    """Split, modality and value, of the modalities that the model sees."""
+    for split, of_split in values.items():
+        for modality, value in of_split.items():
+            if settings.modalities is None or modality in settings.modalities:
+                yield split, modality, value
 
 
 def _refuse_long_text(data: Mapping[str, FeatureSet], config: RunConfig, most: float) -> None:

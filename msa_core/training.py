@@ -96,8 +96,10 @@ class TrainingLoop:
 
     def batches(self, epoch: int) -> Iterator[Batch]:
         """Those of one epoch, counted from 1, in their order."""
-        shuffle_seed = self.seed * 100_003 + epoch
-        return batches(self.train, self.config.batch_size, shuffle_seed, self.config.by_length, self._multiple)
+        shuffle_seed, train = self.seed * 100_003 + epoch, self.train
+        for modality, share in self.config.modality_dropout.items():
+            train = train.dropping(modality, share, shuffle_seed)
+        return batches(train, self.config.batch_size, shuffle_seed, self.config.by_length, self._multiple)
 
     def steps(self, epoch: int, trained: int = 0) -> Iterator[tuple[int, dict[str, Tensor]]]:
         """One pass over the split; each batch's size and loss terms, once it is trained on.

@@ -283,6 +283,8 @@ def test_the_name_of_an_override_is_dotted_text(name):
         ({"dataset.cache_folder": ""}, r"cache_folder: got '', expected text"),
         ({"text.encoder": ""}, r"encoder: got '', expected text"),
         ({"dataset.missing": {"train": {"vision": math.nan}}}, r"missing\.train\.vision: got nan"),
+        ({"dataset.noise": {"test": {"text": 0.5}}}, r"noise\.test\.text: got 'text', expected"),
+        ({"training.modality_dropout": {"text": 1.5}}, r"modality_dropout\.text: got 1\.5"),
         ({"dataset.missing": {"trian": {"vision": 0.1}}}, r"missing\.trian: got 'trian', .* did you mean 'train'"),
         ({"dataset.planted.signal_to_noise": {"text": -1}}, r"signal_to_noise\.text: got -1, expected greater than or"),
         ({"dataset.planted.signal_to_noise": {"txt": 1}}, r"signal_to_noise\.txt: got 'txt', .* did you mean 'text'"),

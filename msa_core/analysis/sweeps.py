@@ -130,11 +130,12 @@ def _effect(variant: str, reference: str) -> str:
 def with_ceilings(table: pd.DataFrame, study: Sweep) -> pd.DataFrame:
     """`gains` with best_mae, the lowest MAE that the cell's process allows, and best_mae_error.
 
-    nan where samples lack modalities, for which it is not computed.
+    nan where samples lack modalities or have noise added, for which it is not computed.
     """
     ceilings, of_process = {}, dict[str, tuple[float, float]]()
     for cell, process in zip(study.cells, processes(study).values(), strict=True):
-        complete = not resolve(study.dataset, overrides=cell.overrides).dataset.missing
+        dataset = resolve(study.dataset, overrides=cell.overrides).dataset
+        complete = not (dataset.missing or dataset.noise)
         if complete and str(process) not in of_process:
             best = best_attainable(process)["all"]
             of_process[str(process)] = (best.mae, best.mae_error)

@@ -8,6 +8,7 @@ from msa_core import MODALITIES
 from msa_core.config.base import MMSA, MOST, UNNUMBERED, Count, Name, Number, Seed, Settings, Text
 
 Modality = Literal["text", "audio", "vision"]
+Frames = Literal["audio", "vision"]
 Split = Literal["train", "valid", "test"]
 Share = Annotated[Number, Field(ge=0, le=1)]
 NotNegative = Annotated[Number, Field(ge=0)]
@@ -82,6 +83,9 @@ class DatasetConfig(Settings):
     )
     missing: dict[Split, dict[Modality, Share]] = Field(
         {}, description="split -> modality -> share of its samples that lose this modality, drawn from the run's seed"
+    )
+    noise: dict[Split, dict[Frames, NotNegative]] = Field(
+        {}, description="split -> modality -> standard deviation of noise on its frames, over theirs in the train split"
     )
     unlabelled: Unlabelled = Unlabelled()
 

@@ -213,10 +213,13 @@ def test_curves_show_every_variant_and_the_gains_over_each_at_its_level(both):
     assert gains == [pytest.approx(each) for each in expected]
 
 
-def test_where_samples_lack_modalities_no_ceiling_is_shown(both):
+def test_where_data_are_impaired_no_ceiling_is_shown(both):
     lost = STUDY.model_copy(
         update={"factors": {"shared_part": {0.2: {}, 0.8: {"dataset.missing": {"test": {"text": 1.0}}}}}}
     )
     table = sweeps.with_ceilings(sweeps.gains(both.drop(columns=["signal_to_noise", "label_noise"]), lost, 0.01), lost)
     assert table.groupby("shared_part")["best_mae"].apply(lambda values: values.notna().all()).tolist() == [True, False]
     assert "–" in sweeps.gains_markdown(table, lost).splitlines()[3]
+    noise = {level: {"dataset.noise": {"test": {"audio": 1.0}}} for level in (0.2, 0.8)}
+    noisy = STUDY.model_copy(update={"factors": {"shared_part": noise}})
+    assert sweeps.with_ceilings(table[["shared_part"]], noisy)["best_mae"].isna().all()

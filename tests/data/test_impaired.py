@@ -1,0 +1,49 @@
+"""msa_core/data/impaired.py. Oracles: numpy on the stored frames."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from msa_core.data import Ragged, planted_features
+from msa_core.data.impaired import frame_spread, with_noise
+
+
+@pytest.fixture(scope="module")
+def data():
+    return planted_features(num_train=60, num_valid=2, num_test=60, seed=1)
+
+
+def test_noise_has_the_scale_of_each_feature_and_is_independent(data):
+    test, scale = data["test"], torch.tensor([0.5, 1.0, 2.0, 4.0, 0.0])
+    noise = (with_noise(test, "audio", scale, 3).sequences["audio"].values - test.sequences["audio"].values).numpy()
+    assert noise.std(axis=0) == pytest.approx(scale.numpy(), rel=0.06)
+    assert abs(np.corrcoef(noise[:, :4].T) - np.eye(4)).max() < 0.1
+    assert abs(np.corrcoef(noise[1:, 0], noise[:-1, 0])[0, 1]) < 0.1
+    twice = with_noise(test, "audio", 2 * scale, 3).sequences["audio"].values - test.sequences["audio"].values
+    assert twice.numpy() == pytest.approx(2 * noise, abs=1e-5)
+
+
+def test_each_seed_split_and_modality_has_noise_of_its_own(data):
+    def drawn(split, modality, seed):
+        values = data[split].sequences[modality].values
+        return (with_noise(data[split], modality, torch.tensor(1.0), seed).sequences[modality].values - values)[0, 0]
+
+    same, *others = (
+        drawn(*each)
+        for each in (("test", "audio", 3), ("test", "audio", 4), ("train", "audio", 3), ("test", "vision", 3))
+    )
+    assert drawn("test", "audio", 3) == same and same not in others
+
+
+def test_unreadable_values_are_left_out_of_the_spread_and_stay_unreadable(data):
+    stored = data["train"].sequences["vision"]
+    holes = stored.values.clone()
+    holes[[0, 5], [1, 2]] = torch.nan
+    broken = replace(data["train"], sequences={"vision": Ragged(holes, stored.offsets)})
+    spread = frame_spread(broken, "vision")
+    kept = np.delete(stored.values[:, 1].numpy(), 0)
+    assert spread[1].item() == pytest.approx(kept.std(), rel=1e-5)
+    noisy = with_noise(broken, "vision", spread, 1).sequences["vision"].values
+    assert noisy.isnan().nonzero().tolist() == [[0, 1], [5, 2]]
