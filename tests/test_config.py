@@ -283,6 +283,7 @@ def test_the_name_of_an_override_is_dotted_text(name):
         ({"dataset.cache_folder": ""}, r"cache_folder: got '', expected text"),
         ({"text.encoder": ""}, r"encoder: got '', expected text"),
         ({"dataset.missing": {"train": {"vision": math.nan}}}, r"missing\.train\.vision: got nan"),
+        ({"dataset.unlabelled.one_modality": 0.5}, r"dataset\.unlabelled: got one_modality 0\.5 with share 0"),
         ({"dataset.noise": {"test": {"text": 0.5}}}, r"noise\.test\.text: got 'text', expected"),
         ({"training.modality_dropout": {"text": 1.5}}, r"modality_dropout\.text: got 1\.5"),
         ({"dataset.missing": {"trian": {"vision": 0.1}}}, r"missing\.trian: got 'trian', .* did you mean 'train'"),

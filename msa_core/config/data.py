@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, Field, model_validator
 
 from msa_core import MODALITIES
 from msa_core.config.base import MMSA, MOST, UNNUMBERED, Count, Name, Number, Seed, Settings, Text
@@ -52,6 +52,12 @@ class Unlabelled(Settings):
     one_modality: Share = Field(
         0.0, description="of these, those that keep the unimodal label of one modality, drawn for each"
     )
+
+    @model_validator(mode="after")
+    def _has_a_share(self) -> "Unlabelled":
+        if self.one_modality and not self.share:
+            raise ValueError(f"got one_modality {self.one_modality} with share 0, which it is a part of, expected 0")
+        return self
 
 
 class DatasetConfig(Settings):
