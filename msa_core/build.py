@@ -3,7 +3,7 @@
 A new part is a class, its settings (`msa_core.config`), and its case here.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from typing import Any
 
@@ -31,6 +31,7 @@ from msa_core.model import Head, MSAModel, Projection
 from msa_core.objective import Balance, MultiTaskLoss
 from msa_core.parts import controls, distances, fusions
 from msa_core.parts.balance import PCGrad, UncertaintyWeights
+from msa_core.parts.contrast import label_contrast
 from msa_core.parts.damped import DampedLabels
 from msa_core.parts.ensembles import EnsembleLabels
 from msa_core.parts.low_rank import LowRankFusion
@@ -132,6 +133,7 @@ def parts(config: RunConfig, train: FeatureSet) -> Parts:
             config.objective.weight_adjustment,
             balance(config.objective.balance, made.tasks),
             unlabelled=bool(train.given),
+            contrast=contrast(config.objective.contrast),
         )
         return Parts(made, objective, labels(config, train, made))
 
@@ -351,3 +353,11 @@ def balance(settings: objectives.BalanceConfig, tasks: tuple[str, ...]) -> Balan
             return UncertaintyWeights(tasks)
         case objectives.PCGrad():
             return PCGrad()
+
+
+def contrast(settings: objectives.LabelContrast | None) -> Callable[[Tensor, Tensor], Tensor] | None:
+    """Of the multimodal features by their labels, with its weight."""
+    if settings is None:
+        return None
+    weight, temperature = settings.weight, settings.temperature
+    return lambda features, y: weight * label_contrast(features, y, temperature)
