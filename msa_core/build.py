@@ -16,7 +16,7 @@ from msa_core.config import distances as chosen
 from msa_core.config import model as models
 from msa_core.config import objective as objectives
 from msa_core.data import FeatureSet, draw_seed, load_features, planted_features, require_file
-from msa_core.data.impaired import frame_spread, with_noise
+from msa_core.data.impaired import frame_spread, with_noise, with_patterns
 from msa_core.data.resplit import resplit
 from msa_core.encoders import FrameEncoder, FrozenText, TextEncoder, load_text_encoder, load_tokenizer, most_tokens
 from msa_core.frozen import freeze_text
@@ -44,8 +44,8 @@ from msa_core.precision import default_dtype, dtype_of
 def dataset(config: RunConfig, statistics: Mapping[str, Tensor] | None = None) -> dict[str, FeatureSet]:
     """The three splits: text in the tokens of the run's encoder, or in its states if that is frozen; some modalities
     alone where `dataset.modalities` says so, dealt anew where `dataset.resplit` does, with noise where `dataset.noise`
-    does, some samples without a modality where `dataset.missing` does, some of the train split without a label where
-    `dataset.unlabelled` does.
+    does, some samples without a modality where `dataset.missing` or `dataset.patterns` does, some of the train split
+    without a label where `dataset.unlabelled` does.
 
     Args:
         config: the run's settings.
@@ -91,6 +91,8 @@ def dataset(config: RunConfig, statistics: Mapping[str, Tensor] | None = None) -
         data[split] = with_noise(data[split], modality, level * spread[modality], config.seed)
     for split, modality, share in _seen(settings, settings.missing):
         data[split] = data[split].dropping(modality, share, config.seed)
+    for split, patterns in settings.patterns.items():
+        data[split] = with_patterns(data[split], patterns, config.seed)
     if settings.unlabelled.share:
         data["train"] = data["train"].hiding_labels(**settings.unlabelled.model_dump(), seed=config.seed)
     return {split: features.to(dtype_of(config.training.precision)) for split, features in data.items()}

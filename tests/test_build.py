@@ -179,6 +179,12 @@ def test_samples_lose_the_modalities_that_the_settings_say():
     assert not torch.equal(other["train"].present["audio"], data["train"].present["audio"])
 
 
+def test_samples_have_the_patterns_that_the_settings_say():
+    data = build.dataset(settings(**{"dataset.patterns": {"train": [["text", "audio"], ["text", "vision"]]}}))
+    assert not (data["train"].present["audio"] & data["train"].present["vision"]).any()
+    assert set(data["train"].present) == {"audio", "vision"} and not data["test"].present
+
+
 def test_noise_is_relative_to_the_frames_of_the_train_split():
     clean, noisy = (
         build.dataset(settings(**{"dataset.noise": noise, "dataset.planted": {"num_train": 200, "num_test": 200}}))

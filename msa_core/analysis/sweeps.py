@@ -135,7 +135,7 @@ def with_ceilings(table: pd.DataFrame, study: Sweep) -> pd.DataFrame:
     ceilings, of_process = {}, dict[str, tuple[float, float]]()
     for cell, process in zip(study.cells, processes(study).values(), strict=True):
         dataset = resolve(study.dataset, overrides=cell.overrides).dataset
-        complete = not (dataset.missing or dataset.noise)
+        complete = not (dataset.missing or dataset.patterns or dataset.noise)
         if complete and str(process) not in of_process:
             best = best_attainable(process)["all"]
             of_process[str(process)] = (best.mae, best.mae_error)

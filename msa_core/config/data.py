@@ -90,6 +90,11 @@ class DatasetConfig(Settings):
     missing: dict[Split, dict[Modality, Share]] = Field(
         {}, description="split -> modality -> share of its samples that lose this modality, drawn from the run's seed"
     )
+    patterns: dict[Split, Annotated[list[list[Modality]], Field(min_length=1)]] = Field(
+        {},
+        description="split -> sets of modalities: each sample has one of these sets and no other modality; as many "
+        "samples have each, drawn from the run's seed",
+    )
     noise: dict[Split, dict[Frames, NotNegative]] = Field(
         {}, description="split -> modality -> standard deviation of noise on its frames, over theirs in the train split"
     )

@@ -1,5 +1,6 @@
 """Data made worse on purpose: what a model does with them that was not trained, or was trained, on such data."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -29,8 +30,41 @@ def with_noise(features: FeatureSet, modality: str, scale: Tensor, seed: int) ->
         seed: of the draw.
     """
     place = SPLITS.index(features.split), MODALITIES.index(modality)
-    rng = np.random.default_rng(SeedSequence(seed, spawn_key=(3, *place)))  # (1,) and (2,): `planted`, `hiding_labels`
+    rng = np.random.default_rng(SeedSequence(seed, spawn_key=(3, *place)))  # 1, 2: `draw_seed`, `hiding_labels`
     stored = features.sequences[modality]
     noise = torch.from_numpy(rng.standard_normal(tuple(stored.values.shape), dtype=np.float32))
     noisy = Ragged(stored.values + scale * noise, stored.offsets)
     return replace(features, sequences=features.sequences | {modality: noisy})
+
+
+def with_patterns(features: FeatureSet, patterns: Sequence[Sequence[str]], seed: int) -> FeatureSet:
+    """A copy in which each sample has the modalities of one pattern alone; the stored values are shared.
+
+    The patterns have as many samples each, but for one. The draw depends on `seed`, split, and numbers of patterns and
+    of samples alone.
+
+    Args:
+        features: one split.
+        patterns: the sets of modalities, of those of the data set.
+        seed: of the draw.
+
+    Raises:
+        ValueError: a modality that the data set does not have.
+
+    >>> from msa_core.data import planted_features
+    >>> test = with_patterns(planted_features(2, 2, 5)["test"], [["text", "audio"], ["vision"]], seed=0)
+    >>> {modality: int(present.sum()) for modality, present in test.present.items()}
+    {'text': 3, 'audio': 3, 'vision': 2}
+    """
+    if unknown := {modality for pattern in patterns for modality in pattern} - set(features.modalities):
+        raise ValueError(
+            f"dataset.patterns: got {sorted(unknown)} for split {features.split!r}, expected modalities of the data "
+            f"set: {features.modalities}"
+        )
+    rng = np.random.default_rng(SeedSequence(seed, spawn_key=(4, SPLITS.index(features.split))))
+    place = torch.from_numpy(rng.permutation(len(features))) % len(patterns)  # (N,), of each sample's pattern
+    dropped = dict(features.dropped)
+    for modality in features.modalities:
+        without = torch.tensor([modality not in pattern for pattern in patterns])[place]
+        dropped[modality] = dropped.get(modality, without) | without
+    return replace(features, dropped=dropped)

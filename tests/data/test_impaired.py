@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from msa_core.data import Ragged, planted_features
-from msa_core.data.impaired import frame_spread, with_noise
+from msa_core.data.impaired import frame_spread, with_noise, with_patterns
 
 
 @pytest.fixture(scope="module")
@@ -47,3 +47,30 @@ def test_unreadable_values_are_left_out_of_the_spread_and_stay_unreadable(data):
     assert spread[1].item() == pytest.approx(kept.std(), rel=1e-5)
     noisy = with_noise(broken, "vision", spread, 1).sequences["vision"].values
     assert noisy.isnan().nonzero().tolist() == [[0, 1], [5, 2]]
+
+
+def test_each_sample_has_one_pattern_and_no_other_modality(data):
+    """Of 60 samples 20 have each of three patterns, one of which is that of a sample with nothing."""
+    patterns = [["text", "audio"], ["vision"], []]
+    features = with_patterns(data["test"], patterns, 1)
+    have = [
+        [modality for modality in features.modalities if features.present[modality][sample]] for sample in range(60)
+    ]
+    assert [have.count(pattern) for pattern in patterns] == [20, 20, 20]
+    assert have[:30] != sorted(have[:30])
+    batch = features.batch(torch.arange(60))
+    assert [name for name in batch.lengths if batch.lengths[name][have.index([])] > 0] == []
+    other = with_patterns(data["test"], patterns, 2)
+    assert not torch.equal(other.present["vision"], features.present["vision"])
+    lost = with_patterns(data["test"].dropping("audio", 0.5, 1), patterns, 1)
+    assert torch.equal(
+        lost.present["audio"], features.present["audio"] & ~data["test"].dropping("audio", 0.5, 1).dropped["audio"]
+    )
+
+
+def test_a_pattern_of_what_the_data_lack_is_refused(data):
+    two = data["test"].only(["text", "audio"])
+    with pytest.raises(
+        ValueError, match=r"patterns: got \['vision'\] for split 'test', expected .*\('text', 'audio'\)"
+    ):
+        with_patterns(two, [["vision"]], 1)
