@@ -21,6 +21,7 @@ from msa_core.data.resplit import resplit
 from msa_core.encoders import FrameEncoder, FrozenText, TextEncoder, load_text_encoder, load_tokenizer, most_tokens
 from msa_core.frozen import freeze_text
 from msa_core.fusion import Concatenation
+from msa_core.hosts.alternating import Alternating
 from msa_core.hosts.mag_bert import MAGBert
 from msa_core.hosts.misa import MISA
 from msa_core.hosts.mmim import MMIM
@@ -164,6 +165,8 @@ def _model(config: RunConfig, train: FeatureSet) -> Model:
             return host(MMIM, config, train, settings.frames.width, text_as_encoded=True)
         case models.MAGBertConfig() as settings:
             return host(MAGBert, config, train, settings.frames.width, text_as_encoded=True)
+        case models.AlternatingConfig() as settings:
+            return host(Alternating, config, train, settings.frames.width, text_as_encoded=True)
 
 
 def host(model_class: Any, config: RunConfig, train: FeatureSet, width: int, text_as_encoded: bool = False) -> Model:
