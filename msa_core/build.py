@@ -3,7 +3,7 @@
 A new part is a class, its settings (`msa_core.config`), and its case here.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
@@ -11,12 +11,12 @@ import torch
 from torch import Tensor
 
 from msa_core.alignment import AlignmentLoss, covariance_distance
-from msa_core.config import DatasetConfig, RunConfig
+from msa_core.config import RunConfig
 from msa_core.config import distances as chosen
 from msa_core.config import model as models
 from msa_core.config import objective as objectives
 from msa_core.data import FeatureSet, draw_seed, load_features, planted_features, require_file
-from msa_core.data.impaired import frame_spread, with_noise, with_patterns
+from msa_core.data.impaired import impaired
 from msa_core.data.resplit import resplit
 from msa_core.encoders import FrameEncoder, FrozenText, TextEncoder, load_text_encoder, load_tokenizer, most_tokens
 from msa_core.frozen import freeze_text
@@ -87,24 +87,10 @@ def dataset(config: RunConfig, statistics: Mapping[str, Tensor] | None = None) -
         data = {split: features.only(settings.modalities) for split, features in data.items()}
     if settings.resplit:
         data = resplit(data, config.seed, statistics)
-    spread = {modality: frame_spread(data["train"], modality) for _, modality, _ in _seen(settings, settings.noise)}
-    for split, modality, level in _seen(settings, settings.noise):
-        data[split] = with_noise(data[split], modality, level * spread[modality], config.seed)
-    for split, modality, share in _seen(settings, settings.missing):
-        data[split] = data[split].dropping(modality, share, config.seed)
-    for split, patterns in settings.patterns.items():
-        data[split] = with_patterns(data[split], patterns, config.seed)
+    data = impaired(data, settings, config.seed)
     if settings.unlabelled.share:
         data["train"] = data["train"].hiding_labels(**settings.unlabelled.model_dump(), seed=config.seed)
     return {split: features.to(dtype_of(config.training.precision)) for split, features in data.items()}
-
-
-def _seen(settings: DatasetConfig, values: Mapping[Any, Mapping[Any, float]]) -> Iterator[tuple[str, str, float]]:
-    """Split, modality and value, of the modalities that the model sees."""
-    for split, of_split in values.items():
-        for modality, value in of_split.items():
-            if settings.modalities is None or modality in settings.modalities:
-                yield split, modality, value
 
 
 def _refuse_long_text(data: Mapping[str, FeatureSet], config: RunConfig, most: float) -> None:
@@ -163,10 +149,10 @@ def _model(config: RunConfig, train: FeatureSet) -> Model:
             return host(MISA, config, train, settings.width)
         case models.MMIMConfig() as settings:
             return host(MMIM, config, train, settings.frames.width, text_as_encoded=True)
-        case models.MAGBertConfig() as settings:
-            return host(MAGBert, config, train, settings.frames.width, text_as_encoded=True)
         case models.AlternatingConfig() as settings:
             return host(Alternating, config, train, settings.frames.width, text_as_encoded=True)
+        case models.MAGBertConfig() as settings:
+            return host(MAGBert, config, train, settings.frames.width, text_as_encoded=True)
 
 
 def host(model_class: Any, config: RunConfig, train: FeatureSet, width: int, text_as_encoded: bool = False) -> Model:

@@ -202,6 +202,8 @@ def test_what_a_model_does_not_see_is_not_impaired():
     data = build.dataset(settings("text_only", **overrides))
     assert list(data["test"].present) == ["text"]
     assert torch.equal(data["test"].present["text"], build.dataset(settings(**overrides))["test"].present["text"])
+    patterns = {"dataset.patterns": {"test": [["text", "audio"], ["audio", "vision"]]}}
+    assert int(build.dataset(settings("text_only", **patterns))["test"].present["text"].sum()) == 2
 
 
 @pytest.mark.parametrize("modality", ["text", "audio", "vision"])

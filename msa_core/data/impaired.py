@@ -1,6 +1,6 @@
 """Data made worse on purpose: what a model does with them that was not trained, or was trained, on such data."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -9,11 +9,34 @@ from numpy.random import SeedSequence
 from torch import Tensor
 
 from msa_core import MODALITIES, SPLITS
+from msa_core.config import DatasetConfig
 from msa_core.data.features import FeatureSet, Ragged
 
 
+def impaired(data: Mapping[str, FeatureSet], settings: DatasetConfig, seed: int) -> dict[str, FeatureSet]:
+    """What `noise`, `missing` and `patterns` of the settings make of the splits, in the modalities that a model sees."""
+    changed, train, seen = dict(data), data["train"], settings.modalities or MODALITIES
+    for split, levels in settings.noise.items():
+        for noisy in [each for each in levels if each in seen]:
+            scale = levels[noisy] * frame_spread(train, noisy)
+            changed[split] = with_noise(changed[split], noisy, scale, seed)
+    for split, shares in settings.missing.items():
+        for modality in [each for each in shares if each in seen]:
+            changed[split] = changed[split].dropping(modality, shares[modality], seed)
+    for split, patterns in settings.patterns.items():
+        own = [[modality for modality in pattern if modality in seen] for pattern in patterns]
+        changed[split] = with_patterns(changed[split], own, seed)
+    return changed
+
+
 def frame_spread(features: FeatureSet, modality: str) -> Tensor:
-    """Standard deviation of each feature over all readable frames of a split, (D,)."""
+    """Standard deviation of each feature over all readable frames of a split, (D,).
+
+    Raises:
+        ValueError: a modality that the data set does not have.
+    """
+    if modality not in features.modalities:
+        raise ValueError(f"dataset.noise: got {modality!r}, expected a modality of the data set: {features.modalities}")
     return torch.from_numpy(np.nanstd(features.sequences[modality].values.numpy(), axis=0))
 
 

@@ -68,9 +68,13 @@ def test_each_sample_has_one_pattern_and_no_other_modality(data):
     )
 
 
-def test_a_pattern_of_what_the_data_lack_is_refused(data):
+def test_what_the_data_lack_is_refused(data):
     two = data["test"].only(["text", "audio"])
     with pytest.raises(
         ValueError, match=r"patterns: got \['vision'\] for split 'test', expected .*\('text', 'audio'\)"
     ):
         with_patterns(two, [["vision"]], 1)
+    with pytest.raises(
+        ValueError, match=r"noise: got 'vision', expected a modality of the data set: \('text', 'audio'\)"
+    ):
+        frame_spread(two, "vision")
