@@ -14,7 +14,7 @@ from msa_core.data.features import FeatureSet, Ragged
 
 
 def impaired(data: Mapping[str, FeatureSet], settings: DatasetConfig, seed: int) -> dict[str, FeatureSet]:
-    """What `noise`, `missing` and `patterns` of the settings make of the splits, in the modalities that a model sees."""
+    """What `noise`, `missing` and `patterns` of the settings make of the splits, in what the model sees of them."""
     changed, train, seen = dict(data), data["train"], settings.modalities or MODALITIES
     for split, levels in settings.noise.items():
         for noisy in [each for each in levels if each in seen]:
