@@ -13,7 +13,7 @@ WHERE = $(if $(GPUS),--gpus $(GPUS)) $(if $(PROFILE),--profile $(PROFILE))
 # A process for each core, each with one thread and with whole files of tests.
 PYTEST := OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/pytest --numprocesses $(CORES) --dist loadfile
 
-.PHONY: study prepare report verify weights sweep test test-fast wheel lab check lock clean
+.PHONY: study runs prepare report verify weights sweep test test-fast wheel slurm-check lab check lock clean
 .DEFAULT_GOAL := study
 
 $(READY): requirements-torch.lock requirements.lock pyproject.toml
@@ -26,6 +26,9 @@ $(READY): requirements-torch.lock requirements.lock pyproject.toml
 
 study: $(READY) ## train every run of the grid that is not finished, record it, then write tables, figures and the report
 	@$(BATCH) --grid $(GRID) --cores $(CORES) $(WHERE)
+
+runs: $(READY) ## of study, the training alone: `make report` makes the tables, on this computer or another one
+	@$(BATCH) --grid $(GRID) --cores $(CORES) $(WHERE) --runs-only
 
 prepare: $(READY) ## fetch the text encoders of the grid and build its caches, for runs on nodes without a network
 	@$(BATCH) --grid $(GRID) --prepare-only
@@ -50,6 +53,9 @@ test-fast: $(READY) ## the tests for daily work: all but those marked slow
 
 wheel: $(READY) ## build the wheel into dist/ and use it in a new environment, extra by extra; downloads them all
 	$(BIN)/python tests/try_wheel.py $(PIPFLAGS)
+
+slurm-check: $(READY) ## a small grid on a SLURM of this computer's own; needs root and Debian's packages of SLURM
+	$(BIN)/python tests/try_slurm.py check
 
 lab: $(READY) ## JupyterLab on the notebooks
 	OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/jupyter lab notebooks

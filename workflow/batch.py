@@ -3,6 +3,7 @@
 python workflow/batch.py --grid small --cores 2
 python workflow/batch.py --grid full --recorded-only    # `make report`: from the committed records alone
 python workflow/batch.py --grid full --prepare-only     # `make prepare`: what the runs read, without any run
+python workflow/batch.py --grid full --runs-only        # `make runs`: the runs and their records, which report reads
 python workflow/batch.py --grid full --profile slurm    # each training is a job of a cluster
 
 One batch at a time works in a project. What will be trained, and why, is said first. A finished run whose settings,
@@ -117,7 +118,7 @@ def snakemake(options: argparse.Namespace, *arguments: str, **how: object) -> su
     """Start Snakemake on the grid; the lock that it would leave behind when it is killed is ours to keep."""
     command = [sys.executable, "-m", "snakemake", "--snakefile", "workflow/Snakefile", "--cores", str(options.cores)]
     command += ["--nolock", "--keep-going", "--rerun-incomplete", "--keep-incomplete"]
-    command += ["--quiet", "host", "reason", "rules", *arguments]
+    command += ["--quiet", "host", "reason", *([] if options.profile else ["rules"]), *arguments]
     command += ["--config", f"grid={options.grid}", f"gpus={options.gpus}", *options.config]
     command += ["--resources", f"gpu={options.gpus}"]
     if options.profile:
@@ -150,13 +151,14 @@ def main() -> None:
     parser.add_argument("--gpus", type=int, help="the same; default: those of this computer, on a cluster none")
     parser.add_argument("--profile", help="a folder of workflow/profiles, or another one: trains on a cluster")
     parser.add_argument("--prepare-only", action="store_true", help="fetch text encoders and build caches")
+    parser.add_argument("--runs-only", action="store_true", help="train and record, without tables and figures")
     parser.add_argument("--recorded-only", action="store_true", help="tables, figures and report, without any run")
     options = parser.parse_args()
     options.gpus = count_gpus(options)
     options.config = ["recorded_only=true"] if options.recorded_only else []
     lock = refuse_second_batch()
     if options.profile and not options.recorded_only:
-        cluster.wait(str(paths.ROOT))
+        cluster.wait(paths.ROOT)
     dry = snakemake(options, "--dry-run", stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     said, _ = dry.communicate()
     if dry.returncode:  # what cannot be run is refused before a file is touched
@@ -169,6 +171,8 @@ def main() -> None:
     print(*lines, sep="\n", end="\n" * bool(lines), flush=True)
     # Snakemake makes no missing input of a file that is up to date, as the committed records are.
     force = ["--forcerun", "record"] if lines else []
+    if options.runs_only:
+        options.config += ["--until", "record"]
     paths.DIFFERENCES.unlink(missing_ok=True)
 
     inherited = {"pass_fds": [lock.fileno()]}
@@ -179,7 +183,7 @@ def main() -> None:
     # On a cluster, Snakemake waits for its jobs after SIGTERM and cancels them after SIGINT.
     ending = signal.SIGINT if options.profile else signal.SIGTERM
     signal.signal(signal.SIGTERM, lambda number, _: (stopped.append(number), batch.send_signal(ending)))
-    failed = list(cluster.failures(batch.stderr)) if batch.stderr else []
+    failed = list(cluster.failures(batch.stderr, paths.ROOT)) if batch.stderr else []
     status = batch.wait()
     if stopped or status < 0:
         sys.exit(f"the batch was stopped: make study GRID={options.grid} goes on where it was")
@@ -190,13 +194,16 @@ def main() -> None:
             sep="\n",
             flush=True,
         )
-        options.config.append("finished_only=true")
+        options.config.insert(0, "finished_only=true")
         snakemake(options, **inherited).wait()
         sys.exit(1)
     if paths.DIFFERENCES.is_file():
         print(
             "other than the files that were there (results/differences.txt):", paths.DIFFERENCES.read_text(), sep="\n"
         )
+    if options.runs_only:
+        print(f"results/records/{options.grid} holds the runs: make report GRID={options.grid} makes tables of them")
+        return
     print(
         f"results/tables and figures hold the tables and figures of the grid {options.grid}, "
         f"results/report-{options.grid}.html all"

@@ -7,7 +7,7 @@ import re
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 JOB_NAME = "msa_core"  # the profiles call their jobs so; the executor slurm adds to it
@@ -40,7 +40,7 @@ def state(job: str) -> str:
     return found[0] if found else FORGOTTEN if "Invalid job id" in queue.stderr else ""
 
 
-def at_work(folder: str) -> dict[str, str]:
+def at_work(folder: Path) -> dict[str, str]:
     """The jobs of the project in this folder that wait or run: number -> its state and what it makes."""
     queue = ask("squeue", "--me", "--noheader", "--format=%i|%T|%Z|%j|%k")
     if queue.returncode:
@@ -48,11 +48,11 @@ def at_work(folder: str) -> dict[str, str]:
     return {
         job: f"{state} {what}"
         for job, state, place, name, what in (line.split("|", 4) for line in queue.stdout.splitlines())
-        if name.startswith(JOB_NAME) and Path(place).resolve() == Path(folder).resolve()
+        if name.startswith(JOB_NAME) and Path(place).resolve() == folder.resolve()
     }
 
 
-def wait(folder: str, seconds: float = 10) -> None:
+def wait(folder: Path, seconds: float = 10) -> None:
     """Wait until no job of this project is left from a batch that was killed: it may be at a run that is missing."""
     said = False
     while left := at_work(folder):
@@ -68,24 +68,25 @@ def wait(folder: str, seconds: float = 10) -> None:
         time.sleep(seconds)
 
 
-def failures(lines: Iterable[str], state: Callable[[str], str] = state) -> Iterator[str]:
-    """What became of each job that Snakemake reports as failed, and what to do; the lines are handed on at once.
+def failures(lines: Iterable[str], folder: Path) -> Iterator[str]:
+    """What became of each run whose job Snakemake reports as failed, and what to do.
 
     Args:
-        lines: that Snakemake writes.
-        state: of a job by its number; asked for at once, while SLURM remembers it.
+        lines: that Snakemake writes; they are shown, but for the many that describe a job.
+        folder: the project's.
     """
     outputs = ""
     for line in lines:
-        print(line, end="", file=sys.stderr, flush=True)
+        if not line.startswith("    "):
+            print(line, end="", file=sys.stderr, flush=True)
         if line.startswith("Error in rule"):
             outputs = ""
         elif found := re.match(r"\s+output: (.*)", line):
             outputs = found[1]
         elif outputs and (found := re.match(r"\s+external_jobid: (\d+)", line)):
-            ended = state(found[1]) or "state unknown"
+            ended = state(found[1]) or "state unknown"  # asked for at once: SLURM forgets
             for run in re.findall(r"results/runs/(\S+)/metrics\.json", outputs):
-                if not Path("results", "runs", run, "metrics.json").is_file():
+                if not (folder / "results" / "runs" / run / "metrics.json").is_file():
                     yield f"{run}: {ended} (job {found[1]}): {REMEDIES.get(ended, FAILED)}"
 
 
