@@ -1,18 +1,23 @@
 """The batch on a cluster, with commands that answer as SLURM's do; `make slurm-check` tries it on a real one."""
 
 import os
+import pickle
+import runpy
 import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import yaml
 
-from msa_core import paths
+from msa_core import paths, requirements
+from msa_core.config import GridRun, resolve
 from workflow import cluster
 
 PROFILES = paths.ROOT / "workflow" / "profiles"
+make_raw = runpy.run_path(str(paths.ROOT / "tests" / "data" / "feature_files.py"))["make_raw"]
 GPU_SCRIPT = paths.ROOT / "workflow" / "gpu.sh"
 SNAKEMAKE_SAYS = """\
 Error in rule train:
@@ -133,3 +138,71 @@ def test_runs_at_the_same_time_have_a_gpu_each(tmp_path):
 def test_without_a_choice_of_gpus_there_is_none_to_take():
     script = f"set -euo pipefail; unset CUDA_VISIBLE_DEVICES; source {GPU_SCRIPT}; env"
     assert "CUDA" not in subprocess.check_output(["bash", "-c", script], text=True)
+
+
+@pytest.fixture
+def batch():
+    """The functions of workflow/batch.py; their module's names may be replaced by `batch(name=value)`."""
+    found = runpy.run_path(str(paths.ROOT / "workflow" / "batch.py"))
+
+    def replaced(**names):
+        found["main"].__globals__.update(names)
+        return SimpleNamespace(**found)
+
+    return replaced
+
+
+def test_what_runs_read_is_built_before_they_start_and_what_is_missing_is_named(batch, tmp_path, monkeypatch):
+    """A frozen encoder's states and the caches, once; a folder without an encoder, and a package that is not there."""
+    pytest.importorskip(requirements.MINILM_PACKAGE)
+    (tmp_path / "features.pkl").write_bytes(pickle.dumps(make_raw()))
+
+    def resolved(dataset, variant):
+        encoder = {"paper": "minilm", "no_alignment": "no/such/folder", "weight_1": "no/such/folder"}
+        changes = {"text.encoder": encoder[variant], "text.frozen": True}
+        return resolve(dataset, variant, features=str(tmp_path / "features.pkl"), overrides=changes)
+
+    prepare = batch(resolve=resolved).prepare
+    prepare("mine", [GridRun(dataset="mosi", variant="paper", seed=seed) for seed in (1, 2)])
+    kept = {path.name.partition(".cache")[2].split("-")[0] for path in tmp_path.glob("features.pkl.cache*")}
+    assert kept >= {"", ".text", ".tokens"}
+    monkeypatch.setattr(
+        "msa_core.encoders.TextEncoder.states", lambda *_: pytest.fail("encoded a text that is encoded already")
+    )
+    runs = [GridRun(dataset="mosi", variant=variant, seed=1) for variant in ("paper", "no_alignment", "weight_1")]
+    with pytest.raises(SystemExit) as stopped:
+        prepare("mine", runs)
+    said = str(stopped.value).splitlines()
+    assert said[0].startswith("mosi/no_alignment: text encoder 'no/such/folder': got neither a folder nor a model that")
+    assert said[1:] == ["grid mine: these pieces are missing, and nothing was run"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "visible", "gpus", "expected"),
+    [
+        ({}, 0, 0, {"mem_mb"}),
+        ({}, 3, 3, {"mem_mb"}),
+        ({"gpus": 2}, 3, 2, {"mem_mb"}),
+        ({"profile": "slurm"}, 3, 0, {"slurm"}),
+        ({"profile": "slurm", "gpus": 4}, 0, 4, {"slurm"}),
+    ],
+)
+def test_snakemake_gets_the_limits(batch, monkeypatch, arguments, visible, gpus, expected):
+    monkeypatch.setattr("torch.cuda.device_count", lambda: visible)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    options = SimpleNamespace(**{"gpus": None, "profile": None, "grid": "small", "cores": 16, "config": []} | arguments)
+    module = batch(subprocess=SimpleNamespace(Popen=lambda command, **_: command))
+    options.gpus = module.count_gpus(options)
+    command = module.snakemake(options)
+    assert (command[command.index("--resources") + 1], command[command.index("--cores") + 1]) == (f"gpu={gpus}", "16")
+    assert f"gpus={gpus}" in command
+    last = command[-1]
+    assert {last.split("=")[0], Path(last).name} & expected
+    on_this_computer = None if arguments.get("profile") else ",".join(map(str, range(gpus)))
+    assert os.environ.get("CUDA_VISIBLE_DEVICES") == on_this_computer
+
+
+def test_more_gpus_than_there_are_is_an_error(batch, monkeypatch):
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 1)
+    with pytest.raises(SystemExit, match=r"GPUS=2: got 1 GPUs that torch can use here, expected so many"):
+        batch().count_gpus(SimpleNamespace(gpus=2, profile=None))

@@ -4,8 +4,8 @@ python tests/try_slurm.py check             # a small grid on a SLURM in a tempo
 python tests/try_slurm.py start <folder>    # a SLURM of one node, to be used by hand: all of its files are there
 python tests/try_slurm.py stop <folder>
 
-Needs root and the packages slurmctld, slurmd, slurm-client and munge of Debian or Ubuntu; says so and ends well where
-they are not. The check kills the batch while its jobs run, starts it again, cancels a job, and compares the runs and
+Needs root and four packages of Debian or Ubuntu (`apt-get install --no-install-recommends slurmctld slurmd slurm-client
+munge`), and a computer that is part of no SLURM; where it cannot start one, it says why and ends well. The check kills the batch while its jobs run, starts it again, cancels a job, and compares the runs and
 records with those of a process that trains the same runs without SLURM, bit for bit.
 """
 
@@ -27,6 +27,7 @@ import yaml
 from kill_batch import copy, differences
 
 CONFIG = Path("/etc/slurm/slurm.conf")  # a job of Snakemake's executor finds it nowhere else
+PACKAGES = "slurmctld slurmd slurm-client munge"
 PROGRAMS = ("slurmctld", "slurmd", "squeue", "munged", "mungekey")
 SETTINGS = """\
 ClusterName=local
@@ -62,6 +63,7 @@ GRID = [
     {"dataset": "planted", "variants": ["no_label_generation"], "seeds": [1]},  # fails
 ]
 FAILS = {"training.groups.audio.learning_rate": 1e300}
+ERROR = "FloatingPointError"
 FINISHED = ("paper/seed-1", "no_alignment/seed-1", "no_alignment/seed-2")
 
 
@@ -85,8 +87,6 @@ def until(what: str, happens: Callable[[], object], seconds: float = 120) -> obj
 
 def start(folder: Path) -> None:
     """A controller and a node on this computer; every file of theirs is in the folder, but a link to their settings."""
-    if CONFIG.exists() or CONFIG.is_symlink():
-        sys.exit(f"{CONFIG}: is there already; this computer has a SLURM, which is left as it is")
     for name in ("state", "spool"):
         (folder / name).mkdir(parents=True)
     host = socket.gethostname().partition(".")[0]
@@ -181,6 +181,9 @@ def check(profile: str) -> None:
         os.killpg(first.pid, signal.SIGKILL)
         require(len(jobs()) == 3, f"the jobs of a batch that is killed live on: {before}")
         second = batch(on_slurm, profile)
+        failed = on_slurm / "results" / "notebooks" / "planted" / "no_label_generation" / "seed-1.ipynb"
+        until("its error in the failed run's notebook", lambda: failed.is_file() and ERROR in failed.read_text(), 300)
+        require(True, "the notebook of a failed run is kept, with its error")
         again = until("the failed run's second job", lambda: set(jobs()) - set(before), 300)
         require(len(again) == 1, "of a batch that goes on, what is missing alone is submitted")
         (number,) = again
@@ -222,12 +225,12 @@ if __name__ == "__main__":
     parser.add_argument("folder", type=Path, nargs="?", help="of start and stop")
     parser.add_argument("--profile", default="slurm", help="of check: a folder of workflow/profiles")
     options = parser.parse_args()
-    absent = [name for name in PROGRAMS if shutil.which(name) is None]
-    if os.getuid() or absent:
-        print(
-            f"SLURM is not tried: {'this needs root' if os.getuid() else f'got no {absent[0]}'} (apt-get install "
-            "--no-install-recommends slurmctld slurmd slurm-client munge)"
-        )
+    reasons = ["this needs root"] if os.getuid() else []
+    reasons += [f"there is no {name} (packages {PACKAGES})" for name in PROGRAMS if shutil.which(name) is None]
+    if options.what != "stop" and (CONFIG.exists() or CONFIG.is_symlink()):
+        reasons.append(f"this computer has one, by {CONFIG}")
+    if reasons:
+        print(f"no SLURM is started: {reasons[0]}")
     elif options.what == "check":
         check(options.profile)
     else:
