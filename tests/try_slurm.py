@@ -5,8 +5,9 @@ python tests/try_slurm.py start <folder>    # a SLURM of one node, to be used by
 python tests/try_slurm.py stop <folder>
 
 Needs root and four packages of Debian or Ubuntu (`apt-get install --no-install-recommends slurmctld slurmd slurm-client
-munge`), and a computer that is part of no SLURM; where it cannot start one, it says why and ends well. The check kills the batch while its jobs run, starts it again, cancels a job, and compares the runs and
-records with those of a process that trains the same runs without SLURM, bit for bit.
+munge`), and a computer that is part of no SLURM; where it cannot start one, it says why and ends well. The check kills
+the batch while its jobs run, starts it again, cancels a job, and compares the runs and records with those of a process
+that trains the same runs without SLURM, bit for bit.
 """
 
 import argparse
@@ -19,7 +20,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pandas as pd
@@ -153,9 +154,10 @@ def jobs(*options: str) -> dict[str, str]:
     return dict(line.split("|") for line in lines("squeue", "--noheader", "--format=%i|%k", *options))
 
 
-def batch(folder: Path, profile: str) -> subprocess.Popen:
-    """`make runs` on SLURM, in a process group of its own."""
-    return subprocess.Popen(
+@contextmanager
+def batch(folder: Path, profile: str) -> Iterator[subprocess.Popen]:
+    """`make runs` on SLURM, in a process group of its own, which is killed at the end."""
+    process = subprocess.Popen(
         ["make", "runs", f"PROFILE={profile}", "CORES=4"],
         cwd=folder,
         env=os.environ | {"PYTHONPATH": str(folder)},
@@ -164,6 +166,11 @@ def batch(folder: Path, profile: str) -> subprocess.Popen:
         text=True,
         start_new_session=True,
     )
+    try:
+        yield process
+    finally:
+        with suppress(ProcessLookupError):  # it has ended by itself
+            os.killpg(process.pid, signal.SIGKILL)
 
 
 def require(true: object, what: str, said: str = "") -> None:
@@ -176,19 +183,18 @@ def check(profile: str) -> None:
     """Everything that is said above."""
     with slurm() as folder:
         on_slurm, alone = project(folder / "on_slurm"), project(folder / "alone")
-        first = batch(on_slurm, profile)
-        before = until("three jobs", lambda: len(found := jobs()) == 3 and found)
-        os.killpg(first.pid, signal.SIGKILL)
+        with batch(on_slurm, profile):
+            before = until("three jobs", lambda: len(found := jobs()) == 3 and found)
         require(len(jobs()) == 3, f"the jobs of a batch that is killed live on: {before}")
-        second = batch(on_slurm, profile)
-        failed = on_slurm / "results" / "notebooks" / "planted" / "no_label_generation" / "seed-1.ipynb"
-        until("its error in the failed run's notebook", lambda: failed.is_file() and ERROR in failed.read_text(), 300)
-        require(True, "the notebook of a failed run is kept, with its error")
-        again = until("the failed run's second job", lambda: set(jobs()) - set(before), 300)
-        require(len(again) == 1, "of a batch that goes on, what is missing alone is submitted")
-        (number,) = again
-        lines("scancel", number)
-        said, _ = second.communicate(timeout=300)
+        with batch(on_slurm, profile) as second:
+            failed = on_slurm / "results" / "notebooks" / "planted" / "no_label_generation" / "seed-1.ipynb"
+            until("its error in the failed notebook", lambda: failed.is_file() and ERROR in failed.read_text(), 300)
+            require(True, "the notebook of a failed run is kept, with its error")
+            again = until("the failed run's second job", lambda: set(jobs()) - set(before), 300)
+            require(len(again) == 1, "of a batch that goes on, what is missing alone is submitted")
+            (number,) = again
+            lines("scancel", number)
+            said, _ = second.communicate(timeout=300)
         require(second.returncode, "a batch with a run that did not finish fails", said)
         require("an earlier batch has left" in said, "it has waited for the jobs that were there", said)
         told = f"planted/no_label_generation/seed-1: CANCELLED (job {number}): somebody, or the cluster, cancelled it"
@@ -220,6 +226,7 @@ def same(one: Path, other: Path) -> bool:
 
 if __name__ == "__main__":
     BEGAN = time.monotonic()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("stopped"))  # what was started is stopped then, too
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", choices=("check", "start", "stop"))
     parser.add_argument("folder", type=Path, nargs="?", help="of start and stop")
