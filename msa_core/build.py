@@ -40,6 +40,7 @@ from msa_core.parts.neighbours import NearestNeighbourLabels
 from msa_core.parts.residual import ResidualLabels
 from msa_core.paths import from_root
 from msa_core.precision import default_dtype, dtype_of
+from msa_core.requirements import features_cache
 
 
 def dataset(config: RunConfig, statistics: Mapping[str, Tensor] | None = None) -> dict[str, FeatureSet]:
@@ -61,15 +62,13 @@ def dataset(config: RunConfig, statistics: Mapping[str, Tensor] | None = None) -
     if path is not None:
         require_file(path)  # before a tokenizer is fetched for it
     tokenizer = load_tokenizer(config.text.encoder)
-    cache = None
-    if path is None:
+    cache = features_cache(config)
+    if path is None or cache is None:
         planted = settings.planted.model_dump()
         if planted["seed"] is None:
             planted["seed"] = draw_seed(config.seed)
         data = planted_features(**planted, max_tokens=settings.max_tokens, tokenizer=tokenizer)
     else:
-        folder = path.parent if settings.cache_folder is None else from_root(settings.cache_folder)
-        cache = folder / f"{path.name}.cache"
         data = load_features(
             path,
             tokenizer=tokenizer,
@@ -77,7 +76,7 @@ def dataset(config: RunConfig, statistics: Mapping[str, Tensor] | None = None) -
             standardise=settings.standardise,
             max_frames=settings.max_frames,
             max_tokens=settings.max_tokens,
-            cache_folder=folder,
+            cache_folder=cache.parent,
             statistics=statistics,
         )
     _refuse_long_text(data, config, most_tokens(config.text.encoder, tokenizer))

@@ -97,6 +97,12 @@ def provenance(started: dict[str, Any], source: dict[str, Any], device: str = "c
     }
 
 
+def this_process() -> str:
+    """Its number, its computer and, on a cluster under SLURM, its job, for another process that waits for it."""
+    job = f", SLURM job {os.environ['SLURM_JOB_ID']}" if "SLURM_JOB_ID" in os.environ else ""
+    return f"process {os.getpid()} of {platform.node()}{job}"
+
+
 def arithmetic() -> dict[str, Any]:
     """What decides the last digits of a sum on this machine: two float32 runs with other ones part after some epochs.
 

@@ -24,6 +24,7 @@ from msa_core.progress import DamagedState
 from msa_core.records import Run
 from msa_core.training import encodings, fit, infer, task_metrics
 
+HOLDER = "held_by.txt"  # beside a run's resumable state: who is at the run
 LOCK_SECONDS = 5.0  # how long a run is waited for: the kernel of a killed batch notices it after a second
 
 
@@ -55,7 +56,9 @@ def train(config: RunConfig, folder: Path) -> Run:
                         _train_whole(config, folder)
                         return records.read_run(folder)
         except Timeout:
-            raise RuntimeError(f"{folder}: another process is at this run; wait for it, or stop it") from None
+            raise RuntimeError(
+                f"{folder}: another process is at this run{_holder(folder)}; wait for it, or stop it"
+            ) from None
     run = records.read_run(folder)
     _refuse_other_settings(config, folder)
     tqdm.write(f"{folder}: finished before, shown as it is; remove it to run again")
@@ -188,7 +191,14 @@ def _state_file(config: RunConfig, folder: Path, source: Mapping[str, Any]) -> P
         shutil.rmtree(unfinished, ignore_errors=True)
         unfinished.mkdir(parents=True)
         belongs_to.write_text(identity)
+    (unfinished / HOLDER).write_text(provenance.this_process())
     return records.state_file(folder)
+
+
+def _holder(folder: Path) -> str:
+    """Which process is at a run, if it has said so yet."""
+    file = records.unfinished_folder(folder) / HOLDER
+    return f" ({file.read_text()})" if file.is_file() else ""
 
 
 def _source(train: FeatureSet) -> dict[str, Any]:
