@@ -15,13 +15,13 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 from tqdm.auto import tqdm
 
-from msa_core import diagnostics
+from msa_core import diagnostics, processes
 from msa_core.config import GroupsConfig, TrainingConfig
 from msa_core.data.features import Batch, FeatureSet, batches, number_of_batches
 from msa_core.inference import encodings, evaluate, infer, predict, task_metrics
 from msa_core.interfaces import LabelSource, Model, Parts
 from msa_core.precision import fast_products
-from msa_core.progress import PartialEpoch, Progress, StateKeeper, load_state, move_end
+from msa_core.progress import PartialEpoch, Progress, StateKeeper, move_end, resume
 
 __all__ = ["Fit", "TrainingLoop", "encodings", "evaluate", "fit", "infer", "predict", "task_metrics"]
 
@@ -57,7 +57,7 @@ class TrainingLoop:
     """The steps of training, without validation, history and stopping, for which see `fit`.
 
     Runs on a CUDA GPU if there is one and `config.device` allows it, else on the CPU. The order of samples depends on
-    `seed` and the epoch alone.
+    `seed` and the epoch alone. Each of several processes takes its share of every batch (`msa_core.processes`).
 
     Args:
         parts: the model, trained in place; the objective, whose learned parts (linear maps of the alignment) are
@@ -65,23 +65,28 @@ class TrainingLoop:
         train: the split.
         config: batches, optimizer, precision.
         seed: of the order of samples.
+
+    Raises:
+        ValueError: several processes cannot train this as one does.
     """
 
     def __init__(self, parts: Parts, train: FeatureSet, config: TrainingConfig, seed: int = 1111) -> None:
         AcceleratorState._reset_state(reset_partial_state=True)  # else the first loop of a process sets all later ones'
-        on_cpu = config.device == "cpu" or not torch.cuda.is_available()
         autocast = "bf16" if config.precision == "bf16" else "no"
-        self.accelerator = Accelerator(cpu=on_cpu, mixed_precision=autocast)
+        self.accelerator = Accelerator(cpu=on_cpu(config), mixed_precision=autocast)
         self.averaged: Any = None  # an AveragedModel, whose `module` is a Model
         if config.average:
             self.averaged = AveragedModel(parts.model, self.accelerator.device, multi_avg_fn=_average)
         groups = _parameter_groups(parts.model, parts.objective, config.groups)
-        optimizer = torch.optim.Adam(groups, fused=True)
-        self.model, self.objective, self.optimizer = self.accelerator.prepare(parts.model, parts.objective, optimizer)
+        optimizer = self.accelerator.prepare_optimizer(torch.optim.Adam(groups, fused=True))
+        # Not wrapped for several processes: the objective's loss is that of the whole batch, see `msa_core.processes`.
+        model, objective = (self.accelerator.prepare_model(part, evaluation_mode=True) for part in parts[:2])
+        self.model, self.objective, self.optimizer = model, objective, optimizer
         self.labels = parts.labels.to(self.accelerator.device)
         self.train, self.config, self.seed = train, config, seed
         self._multiple = config.batch_size * config.accumulate if config.drop_remainder else 1
         self.batches_an_epoch = number_of_batches(train, config.batch_size, self._multiple)
+        self._refuse_too_many_processes()
 
     @property
     def parts(self) -> dict[str, Any]:
@@ -94,13 +99,13 @@ class TrainingLoop:
         """All that are trained."""
         return [parameter for group in self.optimizer.param_groups for parameter in group["params"]]
 
-    def batches(self, epoch: int) -> Iterator[Batch]:
-        """Those of one epoch, counted from 1, in their order."""
+    def batches(self, epoch: int, share: Callable[[Tensor], Tensor] | None = None) -> Iterator[Batch]:
+        """Those of one epoch, counted from 1, in their order, or a share of each."""
         shuffle_seed = self.seed * 100_003 + epoch
-        return batches(self.train, self.config.batch_size, shuffle_seed, self.config.by_length, self._multiple)
+        return batches(self.train, self.config.batch_size, shuffle_seed, self.config.by_length, self._multiple, share)
 
     def steps(self, epoch: int, trained: int = 0) -> Iterator[tuple[int, dict[str, Tensor]]]:
-        """One pass over the split; each batch's size and loss terms, once it is trained on.
+        """One pass over the split; each whole batch's size and loss terms, once it is trained on.
 
         Args:
             epoch: counted from 1.
@@ -112,8 +117,8 @@ class TrainingLoop:
         self.model.train()
         unchecked: list[dict[str, Tensor]] = []
         number = trained
-        for window in _windows(islice(self.batches(epoch), trained, None), self.config.accumulate):
-            samples = sum(len(batch) for batch in window)
+        for window in _windows(islice(self.batches(epoch, processes.share), trained, None), self.config.accumulate):
+            samples = sum(len(batch.whole_index) for batch in window)
             for place, batch in enumerate(window, start=1):
                 number += 1
                 terms = self._backward(batch.to(self.accelerator.device), samples, epoch)
@@ -122,21 +127,23 @@ class TrainingLoop:
                     _refuse_infinite(unchecked, epoch, number)
                     unchecked = []
                 if place == len(window):
+                    processes.average_gradients(self.parameters)
                     if self.config.max_gradient_norm is not None:
                         self.accelerator.clip_grad_norm_(self.parameters, self.config.max_gradient_norm)
                     self.optimizer.step()
                     self.optimizer.zero_grad()
                     if self.averaged is not None:
                         self.averaged.update_parameters(self.model)
-                yield len(batch), terms
+                yield len(batch.whole_index), terms
 
     def _backward(self, batch: Batch, samples: int, epoch: int) -> dict[str, Tensor]:
         """Add the gradients of one batch of a step of so many samples, and update its labels."""
-        output = self.model(batch)
-        labels = {task: self.labels.labels(task, batch.index) for task in output.predictions}
+        index = batch.whole_index
+        output = processes.whole(self.model(batch), len(index))
+        labels = {task: self.labels.labels(task, index) for task in output.predictions}
         terms = self.objective(output, labels)
         # By the mean, each sample weighs the same in a step, also in a last one of fewer batches than the others.
-        weight = len(batch) / samples if self.config.accumulated == "mean" else 1.0
+        weight = len(index) / samples if self.config.accumulated == "mean" else 1.0
         balance = self.objective.balance
         self.accelerator.backward(terms["total"] * weight, retain_graph=balance.projects)
         if balance.projects:
@@ -144,8 +151,23 @@ class TrainingLoop:
         features, predictions = (
             {task: value.detach() for task, value in values.items()} for values in (output.features, output.predictions)
         )
-        self.labels.update(features, batch.index, epoch, output.present, predictions)
+        self.labels.update(features, index, epoch, output.present, predictions)
         return {name: value.detach() for name, value in terms.items()}
+
+    def _refuse_too_many_processes(self) -> None:
+        """Raise a `ValueError` if the processes would not train as one does."""
+        number, where = processes.count(), f"training on {processes.count()} processes"
+        if number > 1 and self.objective.balance.projects:
+            raise ValueError(
+                f"{where}: got a balance that projects gradients ({type(self.objective.balance).__name__}), of which "
+                "each process has a part, expected another one; train it on one process"
+            )
+        smallest = len(self.train) // self._multiple * self._multiple // self.batches_an_epoch
+        if number > smallest:
+            raise ValueError(
+                f"{where}: got batches of {smallest} samples, expected at least one for each process; raise "
+                "training.batch_size, which is that of all processes together, or start fewer of them"
+            )
 
 
 @fast_products()
@@ -160,7 +182,7 @@ def fit(
 ) -> Fit:
     """Train until validation MAE has not fallen for `config.patience` epochs; the model ends with its best weights.
 
-    Seed torch before building the model for a run that repeats bit by bit.
+    Seed torch before building the model for a run that repeats bit by bit. Several processes call it together.
 
     Args:
         parts, train, config, seed: see `TrainingLoop`.
@@ -173,9 +195,12 @@ def fit(
         DamagedState: the state file holds no state of this run.
         Interrupted: SIGINT or SIGTERM stopped the training; the state is saved.
         FloatingPointError: a loss term is not finite (names term, epoch and batch), or a prediction on valid.
+        ValueError: several processes cannot train this as one does.
+        ProcessLost: another process was killed or has failed.
     """
     loop = TrainingLoop(parts, train, config, seed)
-    progress = load_state(state_file, loop.parts) if state_file and state_file.is_file() else Progress()
+    processes.part_random_numbers()
+    progress = resume(state_file, loop.parts)
     if not progress.trajectories:
         progress.trajectories += _trajectory(loop.labels, train, epoch=0)
 
@@ -183,7 +208,7 @@ def fit(
     batches = loop.batches_an_epoch * progress.last_epoch(config.max_epochs, config.patience)
     with (
         StateKeeper(state_file, loop.parts, progress, config.state_every) as keeper,
-        tqdm(total=batches, initial=trained, unit="batch") as bar,
+        tqdm(total=batches, initial=trained, unit="batch", **({} if processes.is_main() else {"disable": True})) as bar,
     ):
         while progress.epoch < (last := progress.last_epoch(config.max_epochs, config.patience)):
             move_end(bar, last * loop.batches_an_epoch)
@@ -200,6 +225,11 @@ def fit(
         loop.averaged.module.load_state_dict(progress.best_averaged.weights)
         fitted.averaged, fitted.best_epoch_averaged = loop.averaged.module, progress.best_averaged.epoch
     return fitted
+
+
+def on_cpu(config: TrainingConfig) -> bool:
+    """Whether training with these settings runs on the CPU here."""
+    return config.device == "cpu" or not torch.cuda.is_available()
 
 
 def _epoch(
