@@ -12,7 +12,6 @@ import socket
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import numpy as np
 import psutil
@@ -22,11 +21,11 @@ from torch import nn
 
 from msa_core import build, paths, processes, records, run
 from msa_core.alignment import AlignmentLoss
-from msa_core.config import TrainingConfig, resolve
-from msa_core.data import planted_features
+from msa_core.config import resolve
 from msa_core.inference import infer
 from msa_core.labels import UnimodalLabelGenerator
-from msa_core.training import fit
+from msa_core.progress import Interrupted
+from msa_core.training import TrainingLoop, fit
 
 TOLERANCE = 1e-9
 CONTEXT = multiprocessing.get_context("forkserver")
@@ -172,7 +171,8 @@ def trained(changes):
     arrays |= {
         f"label of {task}": fitted.trajectories[task].to_numpy() for task in ("multimodal", *data["train"].modalities)
     }
-    arrays |= {name: value.numpy() for name, value in parts.model.state_dict().items()}
+    # One array, hence one scale: of some weights (the biases of attention's keys) the gradient is rounding alone.
+    arrays["weights"] = torch.cat([value.flatten() for value in parts.model.state_dict().values()]).numpy()
     arrays |= {f"test {task}": x for task, x in infer(parts.model, data["test"], "predictions")["predictions"].items()}
     return arrays
 
@@ -195,9 +195,15 @@ def averaged():
     """Of two parameters, one with a gradient in the last process alone, and one without any."""
     some, none = nn.Parameter(torch.ones(2)), nn.Parameter(torch.ones(1))
     if processes.place() == processes.count() - 1:
-        some.grad = torch.tensor([2.0, 4.0])
+        some.grad = torch.tensor([3.0, 6.0])
     processes.average_gradients([some, none])
     return some.grad.tolist(), none.grad
+
+
+def drawn():
+    torch.manual_seed(5)
+    processes.part_random_numbers()
+    return torch.rand(1).item()
 
 
 def refused(changes):
@@ -214,16 +220,55 @@ def several_refused():
         refused({"model": {"kind": "misa"}, "objective.labels": {"kind": "none"}}),
         refused({"training.batch_size": 2}),
         averaged(),
+        drawn(),
     ]
 
 
 @pytest.mark.slow
-def test_what_needs_one_process_is_refused():
-    for balance, host, batches, gradients in together(3, several_refused):
+def test_what_needs_one_process_is_refused_and_what_each_has_of_its_own_is_kept():
+    random = []
+    for balance, host, batches, gradients, number in together(3, several_refused):
         assert "training on 3 processes: got a balance that projects gradients (PCGrad)" in balance
         assert "got a model with losses of its own (similarity, difference, reconstruction)" in host
         assert "got batches of 2 samples, expected at least one for each process" in batches
-        assert gradients == ([2 / 3, 4 / 3], None)
+        assert gradients == ([1.0, 2.0], None)
+        random.append(number)
+    assert random[0] == drawn() and len(set(random)) == 3
+
+
+def stopped_and_resumed(file):
+    """The weights of a training with dropout, and of one that a signal to the last process stops in between."""
+    config = settings(**{"training.max_epochs": 2})
+    data = build.dataset(config)
+
+    def weights(state_file=None):
+        torch.manual_seed(1)
+        parts = build.parts(config, data["train"])
+        fit(parts, data["train"], data["valid"], config.training, state_file=state_file)
+        return torch.cat([value.flatten() for value in parts.model.state_dict().values()]).numpy()
+
+    expected, steps = weights(), TrainingLoop.steps
+
+    def signalled(loop, epoch, trained=0):
+        for number, step in enumerate(steps(loop, epoch, trained)):
+            if number == 3 and processes.place() == processes.count() - 1:
+                os.kill(os.getpid(), signal.SIGTERM)
+            yield step
+
+    TrainingLoop.steps = signalled
+    with pytest.raises(Interrupted, match="SIGTERM stopped the training in epoch 1 after 4 batches"):
+        weights(file)
+    TrainingLoop.steps = steps
+    return expected, weights(file)
+
+
+@pytest.mark.slow
+def test_a_signal_to_one_process_stops_all_at_one_step_and_they_go_on_to_the_same_bits(tmp_path):
+    """Dropout too: each process finds its own random numbers in the state."""
+    first, second = together(2, stopped_and_resumed, tmp_path / "state.pt")
+    for expected, resumed in (first, second):
+        np.testing.assert_array_equal(resumed, expected)
+        np.testing.assert_array_equal(resumed, first[0])
 
 
 # --- runs -----------------------------------------------------------------------------------------------------------
@@ -278,7 +323,7 @@ def test_a_run_counts_each_sample_once_and_the_main_process_alone_writes(tmp_pat
 def test_a_killed_process_ends_the_run_with_one_error_and_the_run_goes_on(tmp_path):
     """On one process, to the numbers of a run that was not disturbed."""
     overrides = WITHOUT_DROPOUT | {
-        "dataset.planted": {"num_train": 400, "num_valid": 20, "num_test": 20},
+        "dataset.planted": {"num_train": 160, "num_valid": 20, "num_test": 20},
         "training.batch_size": 8,
         "training.max_epochs": 3,
         "training.state_every": 0,
