@@ -39,22 +39,50 @@ def is_main() -> bool:
     return place() == 0
 
 
-def join(on_cpu: bool) -> None:
+def on_cpu(device: str) -> bool:
+    """Whether training runs on the CPU here; `device` is `training.device`."""
+    return device == "cpu" or not torch.cuda.is_available()
+
+
+def join(device: str) -> None:
     """Meet the processes that were started with this one, if any.
 
     Args:
-        on_cpu: they exchange tensors on the CPU (gloo), not on GPUs (NCCL).
+        device: `training.device`; they exchange tensors by gloo on CPUs and by NCCL on GPUs.
     """
     if int(os.environ.get("WORLD_SIZE", 1)) > 1:
         from accelerate import PartialState  # the losses, which may be used with `gather`, need torch alone
 
-        PartialState(cpu=on_cpu)
+        PartialState(cpu=on_cpu(device))
 
 
 def part_random_numbers() -> None:
     """Let each process draw dropout masks of its own; the main process draws those of a single one."""
     if not is_main():
         torch.manual_seed(torch.initial_seed() + 2**32 * place())  # seeds of runs are below 2^32
+
+
+def refuse_too_many(batch_size: int, balance: Any) -> None:
+    """Refuse what several processes would not train as one does.
+
+    Args:
+        batch_size: number of samples of the smallest batch.
+        balance: of the tasks, a `msa_core.objective.Balance`.
+
+    Raises:
+        ValueError: a process would have no sample of a batch, or the balance needs the gradients of whole batches.
+    """
+    where = f"training on {count()} processes"
+    if count() > 1 and balance.projects:
+        raise ValueError(
+            f"{where}: got a balance that projects gradients ({type(balance).__name__}), of which each process has a "
+            "part, expected another one; train it on one process"
+        )
+    if count() > batch_size:
+        raise ValueError(
+            f"{where}: got batches of {batch_size} samples, expected at least one for each process; raise "
+            "training.batch_size, which is that of all processes together, or start fewer of them"
+        )
 
 
 # --- samples --------------------------------------------------------------------------------------------------------

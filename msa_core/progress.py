@@ -12,12 +12,14 @@ from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Any, Self
 
+import pandas as pd
 import torch
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from msa_core import processes
 from msa_core.disk import put
+from msa_core.interfaces import LabelSource
 
 DIGEST_SIZE = hashlib.sha256().digest_size  # bytes
 
@@ -81,6 +83,27 @@ class Progress:
         (12, 10)
         """
         return min(most, self.best.epoch + patience)
+
+
+def trajectory(labels: LabelSource, number: int, epoch: int) -> list[dict[str, Tensor]]:
+    """The labels at the end of an epoch; nothing where they are fixed."""
+    if labels.fixed:
+        return []
+    index = torch.arange(number, device=next(labels.buffers()).device)
+    return [{"epoch": torch.tensor(epoch)} | {task: labels.labels(task, index).cpu() for task in labels.tasks}]
+
+
+def trajectory_frame(epochs: list[dict[str, Tensor]], ids: list[str]) -> pd.DataFrame:
+    """The labels of all epochs as a table, see `msa_core.training.Fit`."""
+    if not epochs:
+        return pd.DataFrame({"id": pd.Series(dtype=str), "epoch": pd.Series(dtype=int)})
+    frames = [
+        pd.DataFrame(
+            {"id": ids, "epoch": int(labels["epoch"])} | {t: v.numpy() for t, v in labels.items() if t != "epoch"}
+        )
+        for labels in epochs
+    ]
+    return pd.concat(frames, ignore_index=True)
 
 
 def move_end(bar: tqdm, total: int) -> None:

@@ -23,7 +23,7 @@ from msa_core.disk import put, refusals_explained
 from msa_core.interfaces import Model
 from msa_core.progress import DamagedState
 from msa_core.records import Run
-from msa_core.training import encodings, fit, infer, on_cpu, task_metrics
+from msa_core.training import encodings, fit, infer, task_metrics
 
 LOCK_SECONDS = 5.0  # how long a run is waited for: the kernel of a killed batch notices it after a second
 
@@ -48,7 +48,7 @@ def train(config: RunConfig, folder: Path) -> Run:
         RuntimeError: another process is at the same run; one of several processes was killed or has failed.
         ValueError: the folder holds a finished run that is damaged; names the file.
     """
-    processes.join(on_cpu(config.training))
+    processes.join(config.training.device)
     if not _is_finished(folder):
         try:
             with refusals_explained(folder.parent), _locked(folder):
@@ -172,7 +172,8 @@ def _train(config: RunConfig, folder: Path) -> None:
     before = _second_order(encodings(parts.model, data["train"]), "before")
     set_seed(config.seed)  # looking at the untrained model leaves no trace in the training
     scheme = config.dataset.metrics
-    fitted = fit(parts, data["train"], data["valid"], config.training, scheme, config.seed, state_file)
+    tracking = folder.parent / "tracking" / "-".join(folder.parts[-3:])
+    fitted = fit(parts, data["train"], data["valid"], config.training, scheme, config.seed, state_file, tracking)
     outputs = {
         split: infer(parts.model, features, "predictions", *(["encodings"] if split == "train" else []))
         for split, features in data.items()

@@ -11,6 +11,7 @@ import pandas as pd
 import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
+from accelerate.tracking import get_available_trackers
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 from tqdm.auto import tqdm
@@ -19,9 +20,9 @@ from msa_core import diagnostics, processes
 from msa_core.config import GroupsConfig, TrainingConfig
 from msa_core.data.features import Batch, FeatureSet, batches, number_of_batches
 from msa_core.inference import encodings, evaluate, infer, predict, task_metrics
-from msa_core.interfaces import LabelSource, Model, Parts
+from msa_core.interfaces import Model, Parts
 from msa_core.precision import fast_products
-from msa_core.progress import PartialEpoch, Progress, StateKeeper, move_end, resume
+from msa_core.progress import PartialEpoch, Progress, StateKeeper, move_end, resume, trajectory, trajectory_frame
 
 __all__ = ["Fit", "TrainingLoop", "encodings", "evaluate", "fit", "infer", "predict", "task_metrics"]
 
@@ -65,15 +66,24 @@ class TrainingLoop:
         train: the split.
         config: batches, optimizer, precision.
         seed: of the order of samples.
+        tracking: folder for what `config.tracker` writes; its name is the run's for the tracker. None: none is used.
 
     Raises:
-        ValueError: several processes cannot train this as one does.
+        ValueError: `config.tracker` is not installed, or unknown to Accelerate; several processes cannot train this as
+            one does.
     """
 
-    def __init__(self, parts: Parts, train: FeatureSet, config: TrainingConfig, seed: int = 1111) -> None:
+    def __init__(
+        self, parts: Parts, train: FeatureSet, config: TrainingConfig, seed: int = 1111, tracking: Path | None = None
+    ) -> None:
         AcceleratorState._reset_state(reset_partial_state=True)  # else the first loop of a process sets all later ones'
         autocast = "bf16" if config.precision == "bf16" else "no"
-        self.accelerator = Accelerator(cpu=on_cpu(config), mixed_precision=autocast)
+        tracker = _installed(config.tracker) if tracking else None
+        logs = tracking.parent if tracking else None
+        self.accelerator = Accelerator(
+            cpu=processes.on_cpu(config.device), mixed_precision=autocast, log_with=tracker, project_dir=logs
+        )
+        self.accelerator.init_trackers(tracking.name if tracking else "")
         self.averaged: Any = None  # an AveragedModel, whose `module` is a Model
         if config.average:
             self.averaged = AveragedModel(parts.model, self.accelerator.device, multi_avg_fn=_average)
@@ -86,7 +96,8 @@ class TrainingLoop:
         self.train, self.config, self.seed = train, config, seed
         self._multiple = config.batch_size * config.accumulate if config.drop_remainder else 1
         self.batches_an_epoch = number_of_batches(train, config.batch_size, self._multiple)
-        self._refuse_too_many_processes()
+        samples = len(train) // self._multiple * self._multiple
+        processes.refuse_too_many(samples // self.batches_an_epoch, parts.objective.balance)
 
     @property
     def parts(self) -> dict[str, Any]:
@@ -154,21 +165,6 @@ class TrainingLoop:
         self.labels.update(features, index, epoch, output.present, predictions)
         return {name: value.detach() for name, value in terms.items()}
 
-    def _refuse_too_many_processes(self) -> None:
-        """Raise a `ValueError` if the processes would not train as one does."""
-        number, where = processes.count(), f"training on {processes.count()} processes"
-        if number > 1 and self.objective.balance.projects:
-            raise ValueError(
-                f"{where}: got a balance that projects gradients ({type(self.objective.balance).__name__}), of which "
-                "each process has a part, expected another one; train it on one process"
-            )
-        smallest = len(self.train) // self._multiple * self._multiple // self.batches_an_epoch
-        if number > smallest:
-            raise ValueError(
-                f"{where}: got batches of {smallest} samples, expected at least one for each process; raise "
-                "training.batch_size, which is that of all processes together, or start fewer of them"
-            )
-
 
 @fast_products()
 def fit(
@@ -179,13 +175,14 @@ def fit(
     scheme: str = "mosi",
     seed: int = 1111,
     state_file: Path | None = None,
+    tracking: Path | None = None,
 ) -> Fit:
     """Train until validation MAE has not fallen for `config.patience` epochs; the model ends with its best weights.
 
     Seed torch before building the model for a run that repeats bit by bit. Several processes call it together.
 
     Args:
-        parts, train, config, seed: see `TrainingLoop`.
+        parts, train, config, seed, tracking: see `TrainingLoop`.
         valid: the split that selects; a third one is not taken.
         scheme: of the validation metrics, see `msa_core.metrics`.
         state_file: written about every `config.state_every` seconds, within an epoch too, and when a signal stops the
@@ -198,11 +195,11 @@ def fit(
         ValueError: several processes cannot train this as one does.
         ProcessLost: another process was killed or has failed.
     """
-    loop = TrainingLoop(parts, train, config, seed)
+    loop = TrainingLoop(parts, train, config, seed, tracking)
     processes.part_random_numbers()
     progress = resume(state_file, loop.parts)
     if not progress.trajectories:
-        progress.trajectories += _trajectory(loop.labels, train, epoch=0)
+        progress.trajectories += trajectory(loop.labels, len(train), epoch=0)
 
     trained = progress.epoch * loop.batches_an_epoch + progress.partial.batches
     batches = loop.batches_an_epoch * progress.last_epoch(config.max_epochs, config.patience)
@@ -216,20 +213,17 @@ def fit(
             mae = _epoch(loop, valid, scheme, progress, bar, keeper.keep)
             bar.set_postfix({"valid MAE": f"{mae:.4f}", "best": f"{progress.best.mae:.4f}"})
             keeper.keep()
+    for tracker in loop.accelerator.trackers:  # `end_training` would also part the processes
+        tracker.finish()
     loop.model.load_state_dict(progress.best.weights)
     loop.accelerator.unwrap_model(loop.model, keep_fp32_wrapper=False)
     fitted = Fit(
-        pd.DataFrame(progress.history), _trajectory_frame(progress.trajectories, train.ids), progress.best.epoch
+        pd.DataFrame(progress.history), trajectory_frame(progress.trajectories, train.ids), progress.best.epoch
     )
     if loop.averaged is not None:
         loop.averaged.module.load_state_dict(progress.best_averaged.weights)
         fitted.averaged, fitted.best_epoch_averaged = loop.averaged.module, progress.best_averaged.epoch
     return fitted
-
-
-def on_cpu(config: TrainingConfig) -> bool:
-    """Whether training with these settings runs on the CPU here."""
-    return config.device == "cpu" or not torch.cuda.is_available()
 
 
 def _epoch(
@@ -252,10 +246,22 @@ def _epoch(
         averaged = evaluate(loop.averaged.module, valid, scheme)["multimodal"]
         row |= {f"valid_averaged_{metric}": value for metric, value in averaged.items()}
         progress.best_averaged.update(epoch, averaged["mae"], loop.averaged.module)
+    loop.accelerator.log({column: value for column, value in row.items() if column != "epoch"}, step=epoch)
     progress.history.append(row)
-    progress.trajectories += _trajectory(loop.labels, loop.train, epoch)
+    progress.trajectories += trajectory(loop.labels, len(loop.train), epoch)
     progress.epoch, progress.partial = epoch, PartialEpoch()
     return metrics["mae"]
+
+
+def _installed(tracker: str | None) -> str | None:
+    """It, if Accelerate can use it here."""
+    names = [str(name.value) for name in get_available_trackers()]
+    if tracker is None or tracker in names:
+        return tracker
+    raise ValueError(
+        f"training.tracker: got {tracker}, expected one that Accelerate knows and that is installed: "
+        f"{', '.join(names) or 'there is none'}; install it (pip install {tracker}), or leave the setting out"
+    )
 
 
 def _average(averaged: Tensors, current: Tensors, steps: Tensor | int) -> None:
@@ -318,23 +324,3 @@ def _parameter_groups(model: Model, objective: nn.Module, groups: GroupsConfig) 
             if chosen:
                 split.append({"name": name, "params": chosen, "lr": settings.learning_rate, "weight_decay": decay})
     return split
-
-
-def _trajectory(labels: LabelSource, train: FeatureSet, epoch: int) -> list[dict[str, Tensor]]:
-    """The labels at the end of an epoch; nothing where they are fixed."""
-    if labels.fixed:
-        return []
-    index = torch.arange(len(train), device=next(labels.buffers()).device)
-    return [{"epoch": torch.tensor(epoch)} | {task: labels.labels(task, index).cpu() for task in labels.tasks}]
-
-
-def _trajectory_frame(epochs: list[dict[str, Tensor]], ids: list[str]) -> pd.DataFrame:
-    if not epochs:
-        return pd.DataFrame({"id": pd.Series(dtype=str), "epoch": pd.Series(dtype=int)})
-    frames = [
-        pd.DataFrame(
-            {"id": ids, "epoch": int(labels["epoch"])} | {t: v.numpy() for t, v in labels.items() if t != "epoch"}
-        )
-        for labels in epochs
-    ]
-    return pd.concat(frames, ignore_index=True)

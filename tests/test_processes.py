@@ -59,7 +59,7 @@ def _one_of(place, number, port, end, function, arguments):
         MASTER_PORT=str(port),
     )
     torch.set_num_threads(1)
-    processes.join(on_cpu=True)
+    processes.join("cpu")
     end.send(function(*arguments))
 
 

@@ -70,7 +70,7 @@ def measure(study: Sweep, chooses: bool, job: list[Run]) -> list[dict[str, Any]]
     rows = []
     for run in job:
         config = settings(study, run, chooses)
-        key = config.dataset.model_dump_json() + config.text.model_dump_json()
+        key = f"{config.dataset!r} {config.text!r} {config.model.reads_every_token}"  # what `build.dataset` reads
         if key not in drawn:
             data = build.dataset(config)
             drawn[key] = data, information.of_frames(data["test"]) if informs else {}

@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field
 
-from msa_core.config.base import MMSA, MOST, UNNUMBERED, Count, Number, Settings
+from msa_core.config.base import MMSA, MOST, UNNUMBERED, Count, Number, Settings, Text
 
 
 class GroupConfig(Settings):
@@ -67,4 +67,7 @@ class TrainingConfig(Settings):
     )
     state_every: Annotated[Number, UNNUMBERED] = Field(
         60.0, ge=0, description="seconds between two savings of the resumable state, at least"
+    )
+    tracker: Annotated[Text | None, UNNUMBERED] = Field(
+        None, description="one of Accelerate's, as tensorboard, that also gets each row of the history; None: none"
     )
