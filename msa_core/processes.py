@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
+from numpy.random import SeedSequence
 from torch import Tensor, distributed, nn
 
 from msa_core.interfaces import MSAOutput
@@ -59,7 +60,11 @@ def join(device: str) -> None:
 def part_random_numbers() -> None:
     """Let each process draw dropout masks of its own; the main process draws those of a single one."""
     if not is_main():
-        torch.manual_seed(torch.initial_seed() + 2**32 * place())  # seeds of runs are below 2^32
+        # Of 32 bits, as torch reads no more of a seed.
+        own = SeedSequence(torch.initial_seed(), spawn_key=(place(),)).generate_state(
+            1
+        )
+        torch.manual_seed(int(own[0]))
 
 
 def refuse_too_many(batch_size: int, balance: Any) -> None:

@@ -215,12 +215,16 @@ def save_state(file: Path, parts: Mapping[str, Any], progress: Progress) -> None
     nested = {name: vars(getattr(progress, name)) for name in ("partial", "best", "best_averaged")}
     cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
     random = processes.everyones({"cpu": torch.get_rng_state(), "cuda": cuda})
-    if not processes.is_main():
-        return
-    states = {name: part.state_dict() for name, part in parts.items()}
+    with processes.main_first():
+        if processes.is_main():
+            states = {name: part.state_dict() for name, part in parts.items()}
+            _write(file, {"parts": states, "progress": vars(progress) | nested, "random": random})
+
+
+def _write(file: Path, state: Mapping[str, Any]) -> None:
     unfinished = file.with_suffix(".partial")
     with unfinished.open("wb") as stream:
-        torch.save({"parts": states, "progress": vars(progress) | nested, "random": random}, stream)
+        torch.save(state, stream)
     with unfinished.open("rb") as stream:
         digest = hashlib.file_digest(stream, "sha256").digest()
     with unfinished.open("ab") as stream:
