@@ -8,6 +8,7 @@ changes a number of its.
 """
 
 import os
+import re
 import signal
 import sys
 from collections.abc import Iterator, Sequence
@@ -60,11 +61,8 @@ def join(device: str) -> None:
 def part_random_numbers() -> None:
     """Let each process draw dropout masks of its own; the main process draws those of a single one."""
     if not is_main():
-        # Of 32 bits, as torch reads no more of a seed.
-        own = SeedSequence(torch.initial_seed(), spawn_key=(place(),)).generate_state(
-            1
-        )
-        torch.manual_seed(int(own[0]))
+        sequence = SeedSequence(torch.initial_seed(), spawn_key=(place(),))
+        torch.manual_seed(int(sequence.generate_state(1)[0]))  # 32 bits: torch reads no more
 
 
 def refuse_too_many(batch_size: int, balance: Any) -> None:
@@ -213,7 +211,7 @@ def _loss_explained() -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:
-        reason = str(error).splitlines()[0]
+        reason = re.sub(r"^\[\S+\] ", "", str(error)).split(". ")[0]  # without the place in gloo's sources
         raise ProcessLost(
             f"process {place() + 1} of {count()}: another process of this run was killed or has failed ({reason}); "
             "start the same command again: the run goes on from its last saved state"
