@@ -109,26 +109,37 @@ def gather(x: Tensor, total: int | None = None) -> Tensor:
     """
     if count() == 1:
         return x
-    if x.dtype == torch.bool:
-        return gather(x.byte(), total).bool()  # gloo has no booleans
-    sizes = [total // count() + (i < total % count()) for i in range(count())] if total else everyones(len(x))
-    return _Gathered.apply(x, sizes)
+    return _Gathered.apply(_sizes(total) if total else everyones(len(x)), x)[0]
+
+
+def _sizes(total: int) -> list[int]:
+    """How many samples of a batch each process has, as `share` divides them."""
+    return [total // count() + (i < total % count()) for i in range(count())]
 
 
 class _Gathered(torch.autograd.Function):
+    """Several tensors at once; one that no loss depends on has no gradient, which is not one of zeros."""
+
     @staticmethod
-    def forward(context: Any, x: Tensor, sizes: Sequence[int]) -> Tensor:
+    def forward(context: Any, sizes: Sequence[int], *tensors: Tensor) -> tuple[Tensor, ...]:
         context.sizes = sizes
-        padded = x.new_zeros(max(sizes), *x.shape[1:])
-        padded[: len(x)] = x
+        context.set_materialize_grads(False)
+        columns = [x.flatten(start_dim=1) if x.ndim > 1 else x[:, None] for x in tensors]
+        joined = torch.cat(columns, dim=1)
+        joined = joined.byte() if joined.dtype == torch.bool else joined  # gloo has no booleans
+        padded = joined.new_zeros(max(sizes), joined.shape[1])
+        padded[: len(joined)] = joined
         parts = [torch.empty_like(padded) for _ in sizes]
         with _loss_explained():
             distributed.all_gather(parts, padded)
-        return torch.cat([part[:size] for part, size in zip(parts, sizes, strict=True)])
+        whole = torch.cat([part[:size] for part, size in zip(parts, sizes, strict=True)])
+        split = zip(tensors, whole.split([column.shape[1] for column in columns], dim=1), strict=True)
+        return tuple(part.contiguous().view(len(whole), *x.shape[1:]).to(x.dtype) for x, part in split)
 
     @staticmethod
-    def backward(context: Any, gradient: Tensor) -> tuple[Tensor, None]:
-        return gradient.split(context.sizes)[place()] * count(), None
+    def backward(context: Any, *gradients: Tensor | None) -> tuple[Tensor | None, ...]:
+        own = (None if g is None else g.split(context.sizes)[place()] * count() for g in gradients)
+        return None, *own
 
 
 def whole(output: MSAOutput, total: int) -> MSAOutput:
@@ -149,11 +160,9 @@ def whole(output: MSAOutput, total: int) -> MSAOutput:
             "it takes from a process's share of the batch, expected none; train it on one process"
         )
     tensors = {(field, name): x for field in MSAOutput._fields for name, x in getattr(output, field).items()}
-    columns = [x.reshape(len(x), -1) for x in tensors.values()]
-    gathered = gather(torch.cat(columns, dim=1), total).split([column.shape[1] for column in columns], dim=1)
     fields: dict[str, dict[str, Tensor]] = {field: {} for field in MSAOutput._fields}
-    for ((field, name), x), rows in zip(tensors.items(), gathered, strict=True):
-        fields[field][name] = rows.reshape(total, *x.shape[1:]).to(x.dtype)
+    for (field, name), x in zip(tensors, _Gathered.apply(_sizes(total), *tensors.values()), strict=True):
+        fields[field][name] = x
     return MSAOutput(**fields)
 
 

@@ -112,8 +112,10 @@ class TrainingLoop:
 
     def batches(self, epoch: int, share: Callable[[Tensor], Tensor] | None = None) -> Iterator[Batch]:
         """Those of one epoch, counted from 1, in their order, or a share of each."""
-        shuffle_seed = self.seed * 100_003 + epoch
-        return batches(self.train, self.config.batch_size, shuffle_seed, self.config.by_length, self._multiple, share)
+        shuffle_seed, train, config = self.seed * 100_003 + epoch, self.train, self.config
+        for modality, dropped in config.modality_dropout.items():
+            train = train.dropping(modality, dropped, shuffle_seed)
+        return batches(train, config.batch_size, shuffle_seed, config.by_length, self._multiple, share)
 
     def steps(self, epoch: int, trained: int = 0) -> Iterator[tuple[int, dict[str, Tensor]]]:
         """One pass over the split; each whole batch's size and loss terms, once it is trained on.

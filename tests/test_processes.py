@@ -139,6 +139,14 @@ CASES = {
         "objective.alignment.distance": {"kind": "unbiased"},
         "training.accumulate": 2,
         "training.accumulated": "sum",
+        "training.modality_dropout": {"audio": 0.3},
+        "objective.contrast": {"weight": 0.1},
+    },
+    "encoders that most steps leave without a gradient": {
+        "model": {"kind": "alternating"},
+        "objective.labels": {"kind": "none"},
+        "objective.alignment.pairs": {},
+        "training.max_epochs": 2,
     },
 }
 
