@@ -176,9 +176,8 @@ def trained(changes):
     parts = without_dropout(build.parts(config, data["train"]))
     fitted = fit(parts, data["train"], data["valid"], config.training)
     arrays = {name: values.to_numpy() for name, values in fitted.history.drop(columns="seconds").items()}
-    arrays |= {
-        f"label of {task}": fitted.trajectories[task].to_numpy() for task in ("multimodal", *data["train"].modalities)
-    }
+    labels = fitted.trajectories.drop(columns="id")
+    arrays |= {f"label of {task}": values.to_numpy() for task, values in labels.items()}
     # One array, hence one scale: of some weights (the biases of attention's keys) the gradient is rounding alone.
     arrays["weights"] = torch.cat([value.flatten() for value in parts.model.state_dict().values()]).numpy()
     arrays |= {f"test {task}": x for task, x in infer(parts.model, data["test"], "predictions")["predictions"].items()}
