@@ -13,6 +13,7 @@ from typing import Any
 import pandas as pd
 import torch
 
+from msa_core import processes
 from msa_core.paths import INSTALLED, PACKAGE
 from msa_core.precision import products_by_onednn
 
@@ -74,6 +75,8 @@ def start() -> dict[str, Any]:
 def provenance(started: dict[str, Any], source: dict[str, Any], device: str = "cpu") -> dict[str, Any]:
     """Where a run's numbers come from: code, packages, device, arithmetic, data, seconds and peak memory in bytes.
 
+    Of several processes, threads and memory are those of the one that writes this.
+
     Args:
         started: what `start` returned before the run.
         source: the data's, `FeatureSet.source`.
@@ -90,6 +93,7 @@ def provenance(started: dict[str, Any], source: dict[str, Any], device: str = "c
         "device": torch.cuda.get_device_name() if cuda else "cpu",
         "cpus": os.cpu_count(),
         "threads": torch.get_num_threads(),
+        "processes": processes.count(),
         "arithmetic": arithmetic(),
         "peak_memory": peak if sys.platform == "darwin" else peak * 1024,  # Linux counts in KiB
         "peak_device_memory": torch.cuda.max_memory_allocated() if cuda else None,
