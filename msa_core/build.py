@@ -35,7 +35,7 @@ from msa_core.parts.ensembles import EnsembleLabels
 from msa_core.parts.low_rank import LowRankFusion
 from msa_core.parts.neighbours import NearestNeighbourLabels
 from msa_core.parts.residual import ResidualLabels
-from msa_core.paths import from_root
+from msa_core.paths import feature_files, from_root
 from msa_core.precision import default_dtype, dtype_of
 
 
@@ -53,21 +53,21 @@ def dataset(config: RunConfig, statistics: Mapping[str, Tensor] | None = None) -
         ValueError: see `load_features` and `planted_features`; a text that is longer than the encoder can read.
     """
     settings = config.dataset
-    path = None if settings.features is None else from_root(settings.features)
-    if path is not None:
+    paths = [] if settings.features is None else feature_files(settings.features)
+    for path in paths:
         require_file(path)  # before a tokenizer is fetched for it
     tokenizer = load_tokenizer(config.text.encoder)
     cache = None
-    if path is None:
+    if not paths:
         planted = settings.planted.model_dump()
         if planted["seed"] is None:
             planted["seed"] = draw_seed(config.seed)
         data = planted_features(**planted, max_tokens=settings.max_tokens, tokenizer=tokenizer)
     else:
-        folder = path.parent if settings.cache_folder is None else from_root(settings.cache_folder)
-        cache = folder / f"{path.name}.cache"
+        folder = None if settings.cache_folder is None else from_root(settings.cache_folder)
+        cache = (folder or paths[0].parent) / f"{paths[0].name}.cache"
         data = load_features(
-            path,
+            paths,
             tokenizer=tokenizer,
             label_bound=settings.label_bound,
             standardise=settings.standardise,
@@ -172,7 +172,7 @@ def host(model_class: Any, config: RunConfig, train: FeatureSet, width: int, tex
 
 def frame_widths(train: FeatureSet) -> dict[str, int]:
     """Width of a frame of "audio" and "vision", as far as the data have them."""
-    return {name: train.sequences[name].values.shape[1] for name in train.modalities if name != "text"}
+    return {name: train.sequences[name].entry_shape[0] for name in train.modalities if name != "text"}
 
 
 def encoder(
@@ -187,10 +187,10 @@ def encoder(
 
 def text_encoder(config: RunConfig, train: FeatureSet, frozen: bool = False) -> TextEncoder | FrozenText:
     """The text encoder that every model shares."""
-    values = train.sequences["text"].values
+    text = train.sequences["text"]
     if config.text.frozen:
-        return FrozenText(values.shape[1])
-    return load_text_encoder(config.text.encoder, values.unique(), frozen)
+        return FrozenText(text.entry_shape[0])
+    return load_text_encoder(config.text.encoder, text.distinct(), frozen)
 
 
 def projections(config: RunConfig, widths: Mapping[str, int], settings: models.UnimodalConfig) -> dict[str, Projection]:

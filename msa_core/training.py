@@ -104,10 +104,10 @@ class TrainingLoop:
         """All that are trained."""
         return [parameter for group in self.optimizer.param_groups for parameter in group["params"]]
 
-    def batches(self, epoch: int) -> Iterator[Batch]:
-        """Those of one epoch, counted from 1, in their order."""
-        shuffle_seed = self.seed * 100_003 + epoch
-        return batches(self.train, self.config.batch_size, shuffle_seed, self.config.by_length, self._multiple)
+    def batches(self, epoch: int, first: int = 0) -> Iterator[Batch]:
+        """Those of one epoch, counted from 1, in their order, without so many at its start."""
+        shuffle_seed, config = self.seed * 100_003 + epoch, self.config
+        return batches(self.train, config.batch_size, shuffle_seed, config.by_length, self._multiple, first)
 
     def steps(self, epoch: int, trained: int = 0) -> Iterator[tuple[int, dict[str, Tensor]]]:
         """One pass over the split; each batch's size and loss terms, once it is trained on.
@@ -122,7 +122,7 @@ class TrainingLoop:
         self.model.train()
         unchecked: list[dict[str, Tensor]] = []
         number = trained
-        for window in _windows(islice(self.batches(epoch), trained, None), self.config.accumulate):
+        for window in _windows(self.batches(epoch, trained), self.config.accumulate):
             samples = sum(len(batch) for batch in window)
             for place, batch in enumerate(window, start=1):
                 number += 1
