@@ -38,12 +38,10 @@ def batch_places(
     [[3, 1], [2, 0]]
     """
     generator = None if shuffle_seed is None else torch.Generator().manual_seed(shuffle_seed)
-    windows = _windows(shards, generator)
+    windows = _windows(shards, cost, generator)
     ends = torch.tensor([len(window) for window in windows]).cumsum(0)[:-1]
     windows = list(torch.cat(windows)[:samples].tensor_split(ends))
-    if generator is None:
-        windows = [window[cost[window].argsort(descending=True, stable=True)] for window in windows]
-    elif by_length:
+    if generator is not None and by_length:
         pools = [window.split(POOL * batch_size) for window in windows]
         windows = [torch.cat([pool[cost[pool].argsort(stable=True)] for pool in each]) for each in pools]
     batches = torch.cat(windows).tensor_split(number)
@@ -56,8 +54,8 @@ def batch_places(
     return [batches[place] for place in order.tolist()]
 
 
-def _windows(shards: Sequence[int], generator: Generator | None) -> list[Tensor]:
-    """The places of each window's samples; shuffled by a generator."""
+def _windows(shards: Sequence[int], cost: Tensor, generator: Generator | None) -> list[Tensor]:
+    """The places of each window's samples: shuffled by a generator, without one longest first."""
     places = torch.arange(sum(shards)).split(list(shards))
     order = torch.arange(len(shards))
     if generator is not None and len(shards) > WINDOW:
@@ -65,5 +63,8 @@ def _windows(shards: Sequence[int], generator: Generator | None) -> list[Tensor]
     windows = []
     for window in order.tensor_split(math.ceil(len(shards) / WINDOW)):
         joined = torch.cat([places[shard] for shard in window.tolist()])
-        windows.append(joined if generator is None else joined[torch.randperm(len(joined), generator=generator)])
+        if generator is None:
+            windows.append(joined[cost[joined].argsort(descending=True, stable=True)])
+        else:
+            windows.append(joined[torch.randperm(len(joined), generator=generator)])
     return windows
