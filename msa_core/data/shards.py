@@ -8,7 +8,9 @@ from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from msa_core import SPLITS
@@ -44,18 +46,18 @@ class Joined(Ragged):
     """
 
     _opened: Sequence[Callable[[], Tensor]]
-    _values: Callable[[int], Tensor]
+    _values: Callable[[int], NDArray]
     _shards: list[int]
-    _ends: Tensor  # of each file's entries among all
+    _ends: NDArray  # of each file's entries among all
     _like: Tensor
 
     def __init__(self, parts: Sequence[Ragged], opened: Sequence[Callable[[], Tensor]]) -> None:
         vars(self).update(  # the class is frozen
             offsets=Ragged.from_lengths(torch.empty(0), torch.cat([part.lengths for part in parts])).offsets,
             _opened=opened,
-            _values=lru_cache(WINDOW)(lambda shard: opened[shard]()),
+            _values=lru_cache(WINDOW)(lambda shard: opened[shard]().numpy()),
             _shards=[len(part) for part in parts],
-            _ends=torch.tensor([len(part.values) for part in parts]).cumsum(0),
+            _ends=np.cumsum([len(part.values) for part in parts]),
             _like=parts[0].values.new_empty(0, *parts[0].entry_shape),
         )
 
@@ -85,12 +87,14 @@ class Joined(Ragged):
         return torch.cat([opened().unique() for opened in self._opened]).unique()
 
     def entries(self, places: Tensor) -> Tensor:
-        """See `Ragged.entries`."""
-        shard_of = torch.bucketize(places, self._ends, right=True)
+        """See `Ragged.entries`; in numpy, whose calls on so little data take a third of the time."""
+        wanted = places.numpy()
+        shard_of = self._ends.searchsorted(wanted, side="right")
         entries = self._like.new_empty(len(places), *self.entry_shape)
-        for shard in shard_of.unique().tolist():
-            own, values = (shard_of == shard).nonzero()[:, 0], self._values(shard)
-            entries[own] = values.index_select(0, places[own] - self._ends[shard] + len(values))
+        rows = entries.numpy()
+        for shard in np.bincount(shard_of).nonzero()[0].tolist():
+            own, values = (shard_of == shard).nonzero()[0], self._values(shard)
+            rows[own] = values[wanted[own] - (self._ends[shard] - len(values))]
         return entries
 
 

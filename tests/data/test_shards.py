@@ -142,7 +142,7 @@ def test_few_shards_are_open_at_a_time_and_none_before_it_is_read(store):
 
 
 def test_training_on_shards_gives_the_numbers_of_one_file(store, tmp_path):
-    files, whole = store(make_contents(3))
+    _, whole = store(make_contents(3))
     fitted = []
     for features in (str(whole), str(tmp_path / "store" / "*.pkl")):
         overrides = {"text.encoder": "tiny", "training.max_epochs": 2, "training.batch_size": 4}
