@@ -106,8 +106,10 @@ class TrainingLoop:
 
     def batches(self, epoch: int, first: int = 0) -> Iterator[Batch]:
         """Those of one epoch, counted from 1, in their order, without so many at its start."""
-        shuffle_seed, config = self.seed * 100_003 + epoch, self.config
-        return batches(self.train, config.batch_size, shuffle_seed, config.by_length, self._multiple, first)
+        shuffle_seed, train, config = self.seed * 100_003 + epoch, self.train, self.config
+        for modality, share in config.modality_dropout.items():
+            train = train.dropping(modality, share, shuffle_seed)
+        return batches(train, config.batch_size, shuffle_seed, config.by_length, self._multiple, first)
 
     def steps(self, epoch: int, trained: int = 0) -> Iterator[tuple[int, dict[str, Tensor]]]:
         """One pass over the split; each batch's size and loss terms, once it is trained on.

@@ -133,6 +133,11 @@ def test_what_a_sweep_measures_besides_is_measured_of_compared_runs_alone(monkey
     assert kept.empty and left == [job[:1]]
 
 
+def test_conflicts_are_means_over_epochs_of_what_the_history_shows():
+    history = pd.DataFrame({"gradient_conflict_audio_audio": [0.5, -1.0], "gradient_conflict_audio_vision": [1.0, 1.0]})
+    assert SWEEP["conflicts"](history) == {"conflict_audio": -0.25}
+
+
 def test_the_text_encoder_comes_back_with_its_trained_words(tmp_path, monkeypatch):
     small = SWEEP["PRETRAINING"] | {"dataset.planted.num_train": 8, "dataset.planted.num_valid": 4}
     trained = []

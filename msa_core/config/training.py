@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field
 
 from msa_core.config.base import MMSA, MOST, UNNUMBERED, Count, Number, Settings, Text
+from msa_core.config.data import Modality, Share
 
 
 class GroupConfig(Settings):
@@ -46,6 +47,11 @@ class TrainingConfig(Settings):
     accumulate: Count = Field(1, description=f"batches whose gradients make one step ({MMSA}: update_epochs 4)")
     accumulated: Literal["mean", "sum"] = Field(
         "mean", description="mean: over the step's samples; sum: of the batches' means, as MMSA"
+    )
+    modality_dropout: dict[Modality, Share] = Field(
+        {},
+        description="modality -> share of the train split's samples that are trained on without it, drawn anew in each "
+        "epoch from the run's seed (Neverova et al. 2016, arXiv 1501.00102, section 3: ModDrop)",
     )
     groups: GroupsConfig = GroupsConfig()
     max_gradient_norm: Annotated[Number, Field(gt=0)] | None = Field(
