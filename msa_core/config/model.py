@@ -107,16 +107,23 @@ class SharedEncodersConfig(Settings):
     """The paper's model, `msa_core.model.MSAModel`: hard parameter sharing."""
 
     kind: Literal["shared_encoders"] = "shared_encoders"
-    reads_every_token: ClassVar[bool] = False  # of a frozen text; else its first token's state alone is kept
     frozen_extractors: bool = Field(
         False,
         description="the text encoder, without dropout, and the LSTMs stay as they begin; the linear layers behind the "
         "LSTMs, on which the alignment acts, and all that follows are trained (the paper's first experiment)",
     )
+    text: FrameEncoderConfig | None = Field(
+        None, description="an LSTM over a frozen text's states, as TFN and LMF have; None: its first token's state"
+    )
     audio: FrameEncoderConfig = FrameEncoderConfig()
     vision: FrameEncoderConfig = FrameEncoderConfig()
     fusion: FusionConfig = ConcatenationConfig()
     unimodal: UnimodalConfig = UnimodalConfig()
+
+    @property
+    def reads_every_token(self) -> bool:
+        """Of a frozen text; else its first token's state alone is kept."""
+        return self.text is not None
 
 
 class MulTConfig(Heads):
