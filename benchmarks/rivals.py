@@ -29,6 +29,7 @@ import numpy as np
 import pandas as pd
 import torch
 from common import RESULTS, last_line, write
+from filelock import FileLock
 from training import DATASET, for_mmsa, measure, states_for_mmsa
 
 from msa_core.analysis.claims_rule import OF_A_LIMIT, SMALLEST_MAE, verdict
@@ -54,74 +55,84 @@ def settings(work: Path, model: str, seed: int, epochs: int) -> RunConfig:
     return resolve(DATASET, f"mmsa_{model}", seed, features=str(work / "states.pkl"), overrides=limit)
 
 
-def ours(work: Path, model: str, seed: int, epochs: int) -> dict[str, Any]:
-    """Train ours, or read the finished run, and time its batches."""
+def ours(work: Path, model: str, seed: int, epochs: int, time_alone: bool) -> dict[str, Any]:
+    """Time the batches of ours and, unless that is all, train it or read the finished run."""
     torch.set_num_threads(1)
     config = settings(work, model, seed, epochs)
+    timed = {"seconds": measure(config, WARM_UP + 1, time.process_time)[-1]}
+    if time_alone:
+        return timed
     run = train(config, run_folder(DATASET, config.variant, seed, work / "runs"))
     test = run.predictions[run.predictions["split"] == "test"]
     errors = (test["multimodal"] - test["label"]).abs()
-    return {
+    return timed | {
         "best_epoch": run.provenance["best_epoch"],
         "epochs": len(run.history),
         "errors": dict(zip(test["id"], errors, strict=True)),
-        "seconds": measure(config, WARM_UP + 1, time.process_time)[-1],
     }
 
 
 def piece(options: argparse.Namespace, model: str, seed: int) -> None:
     """Measure one model and seed, each side in a process of its own, and add it to what is recorded."""
     child = [sys.executable, __file__, "--measure", model, "--seeds", str(seed), "--work", str(options.work)]
-    found = {OURS: last_line([*child, "--epochs", str(options.epochs)], **ONE_THREAD)}
+    child += ["--epochs", str(options.epochs)] + ["--time-alone"] * options.time_alone
     encoder = load_text_encoder("minilm")
     file = options.work / ("misa.pkl" if model == "misa" else "states.pkl")
     command = [options.mmsa_python, str(Path(__file__).with_name("mmsa_training.py")), str(file)]
     command += [encoder.transformer.name_or_path, "--text-width", str(encoder.width), "--threads", "1"]
     command += ["--model", model, "--seed", str(seed)]
-    timed = last_line([*command, "--epochs", "1"], **ONE_THREAD)
-    precision = "medium" if products_by_onednn() else "highest"
-    trained = last_line([*command, "--epochs", str(options.epochs), "--matmul-precision", precision], **ONE_THREAD)
-    found[MMSA] = {
-        "best_epoch": trained["best_epoch"],
-        "epochs": len(trained["seconds"]),
-        "errors": trained["errors"],
-        "seconds": timed["processor_seconds"][-1],
-    }
-    record(model, seed, options.epochs, found, timed["batches"])
+    own, timed = (last_line(each, **ONE_THREAD) for each in (child, [*command, "--epochs", "1"]))
+    other = {"seconds": timed["processor_seconds"][-1]}
+    if not options.time_alone:
+        precision = "medium" if products_by_onednn() else "highest"
+        trained = last_line(
+            [*command, "--epochs", str(options.epochs), "--matmul-precision", precision], **ONE_THREAD
+        )
+        other |= {"epochs": len(trained["seconds"]), **{name: trained[name] for name in ("best_epoch", "errors")}}
+    record(model, seed, options.epochs, {OURS: own, MMSA: other}, timed["batches"])
 
 
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "TQDM_DISABLE": "1"}
 
 
 def record(model: str, seed: int, limit: int, found: dict[str, dict[str, Any]], batches: int) -> None:
-    """Add both sides' rows to the recorded ones."""
-    runs, errors = recorded()
+    """Add both sides' rows to the recorded ones, in the place of those of their time alone."""
     rows = [
         {
             "model": model,
             "seed": seed,
             "system": system,
-            "mae": np.mean(list(side["errors"].values())),
-            "best_epoch": side["best_epoch"],
-            "epochs": side["epochs"],
+            "mae": np.mean(list(side["errors"].values())) if "errors" in side else np.nan,
+            "best_epoch": side.get("best_epoch", 0),
+            "epochs": side.get("epochs", 0),
             "epoch_limit": limit,
             "milliseconds": 1000 * side["seconds"] / batches,
         }
         for system, side in found.items()
     ]
-    columns = {f"{model} {seed} {system}": pd.Series(side["errors"], dtype="float32") for system, side in found.items()}
-    runs = pd.DataFrame([*runs.to_dict("records"), *rows])
-    new = pd.DataFrame(columns).rename_axis("id")
-    if new.isna().any(axis=None) or (len(errors) and set(new.index) != set(errors.index)):
-        sys.exit(f"rivals: got {model} {seed} tested on other samples on both sides, or than before; not recorded")
-    runs.to_csv(RESULTS / "rivals-runs.csv", index=False)
-    (errors.join(new) if len(errors) else new).to_parquet(RESULTS / "rivals-errors.parquet")
+    new = pd.DataFrame(
+        {
+            f"{model} {seed} {system}": pd.Series(side["errors"], dtype="float32")
+            for system, side in found.items()
+            if "errors" in side
+        }
+    )
+    RESULTS.mkdir(parents=True, exist_ok=True)
+    with FileLock(RESULTS / ".rivals.lock"):
+        runs, errors = recorded()
+        if new.isna().any(axis=None) or (errors.size and new.size and set(new.index) != set(errors.index)):
+            sys.exit(f"rivals: got {model} {seed} tested on other samples on both sides, or than before; not recorded")
+        kept = runs[(runs["model"] != model) | (runs["seed"] != seed)].to_dict("records")
+        pd.DataFrame([*kept, *rows]).to_csv(RESULTS / "rivals-runs.csv", index=False)
+        errors = errors.join(new) if errors.size and new.size else new if new.size else errors
+        errors.rename_axis("id").to_parquet(RESULTS / "rivals-errors.parquet")
 
 
 def recorded() -> tuple[pd.DataFrame, pd.DataFrame]:
-    """A row a run; a test sample's absolute error, with a column "<model> <seed> <system>" a run."""
+    """A row a run (mae nan, 0 epochs: its time alone); each test sample's absolute error, a column a run with its
+    model, seed and system as name."""
     if not (RESULTS / "rivals-runs.csv").is_file():
-        return pd.DataFrame({"model": [], "seed": []}), pd.DataFrame()
+        return pd.DataFrame({"model": [], "seed": [], "mae": []}), pd.DataFrame()
     return pd.read_csv(RESULTS / "rivals-runs.csv"), pd.read_parquet(RESULTS / "rivals-errors.parquet")
 
 
@@ -140,9 +151,9 @@ def compared(runs: pd.DataFrame, errors: pd.DataFrame) -> pd.DataFrame:
     rows = []
     for model, group in runs.groupby("model", sort=False):
         mae, time_of = (group.pivot(index="seed", columns="system", values=name) for name in ("mae", "milliseconds"))
+        mae = mae.dropna()
         own, other = (
-            np.array([errors[f"{model} {seed} {system}"] for seed in mae.index], dtype=np.float64)
-            for system in (OURS, MMSA)
+            errors[[f"{model} {seed} {system}" for seed in mae.index]].to_numpy(np.float64).T for system in (OURS, MMSA)
         )
         gap, ratio = crossed_interval(own - other), time_of[MMSA] / time_of[OURS]
         rows.append(
@@ -174,9 +185,11 @@ def notes(runs: pd.DataFrame) -> str:
     """What the table means, and the runs themselves."""
     limit = int(runs["epoch_limit"].max())
     cut = f" No run went beyond {limit} epochs." if limit else " Each side stopped by itself (patience 8)."
-    shown = runs.assign(
-        mae=runs["mae"].map("{:.4f}".format), milliseconds=runs["milliseconds"].map("{:.3g}".format)
-    ).astype(str)
+    if runs["mae"].isna().any():
+        cut += " Runs without an MAE were timed alone."
+    numbers = {"mae": "{:.4f}".format, "milliseconds": "{:.3g}".format}
+    shown = runs.assign(**{name: runs[name].map(write) for name, write in numbers.items()}).astype(str)
+    shown = shown.replace({"nan": "", "0": ""})
     return (
         "Exploratory. difference: ours less MMSA's test MAE, paired by seed, with a 95% interval over seeds and test "
         "samples. no_worse: the upper limit is below 0.01. verdict: the study's rule on the gain, MMSA's less ours. "
@@ -213,17 +226,19 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=0, help="of each side at most; default: until it stops by itself")
     parser.add_argument("--features", type=Path, default=ROOT / "data/mosi_text_audio.pkl")
     parser.add_argument("--work", type=Path, default=ROOT / "results/trials/rivals", help="for files on the way")
+    parser.add_argument("--time-alone", action="store_true", help="train nothing to its end, for the milliseconds")
     parser.add_argument("--measure", choices=SEEDS, help=argparse.SUPPRESS)  # what a child does
     options = parser.parse_args()
     if options.measure:
-        print(json.dumps(ours(options.work, options.measure, options.seeds[0], options.epochs)))
+        print(json.dumps(ours(options.work, options.measure, options.seeds[0], options.epochs, options.time_alone)))
         return
     if options.mmsa_python:
         prepare(options)
         for model in options.models:
             for seed in options.seeds or range(1111, 1111 + SEEDS[model]):
                 runs, _ = recorded()
-                if not ((runs["model"] == model) & (runs["seed"] == seed)).any():
+                there = runs[(runs["model"] == model) & (runs["seed"] == seed)]
+                if there.empty or (there["mae"].isna().any() and not options.time_alone):
                     piece(options, model, seed)
     runs, errors = recorded()
     if runs.empty:

@@ -89,6 +89,22 @@ def test_runs_on_other_samples_are_not_recorded(rivals):
     assert list(rivals.recorded()[0]["seed"]) == [1111, 1111]
 
 
+def test_runs_that_were_timed_alone_give_their_time_and_are_replaced(rivals):
+    """One of three seeds has no errors: it counts for the time, not for the MAE, until it is trained."""
+    recorded(rivals, "mult", [0.9, 0.92], [0.9, 0.91], (1.0, 2.0))
+    rivals.record("mult", 1113, 0, {rivals.OURS: {"seconds": 1.0}, rivals.MMSA: {"seconds": 5.0}}, batches=10)
+    rivals.record("tfn", 1111, 0, {rivals.OURS: {"seconds": 1.0}, rivals.MMSA: {"seconds": 5.0}}, batches=10)
+    runs, errors = rivals.recorded()
+    table = rivals.compared(runs, errors).set_index("model")
+    assert list(table["seeds"]) == [2, 0] and list(table["ratio_high"]) == [5, 5]
+    assert table["no_worse"]["tfn"] == table["verdict"]["tfn"] == "undecided"
+    assert "timed alone" in rivals.notes(runs) and "nan" not in rivals.notes(runs)
+    found = {system: side(dict.fromkeys(SAMPLES, 0.9)) for system in (rivals.OURS, rivals.MMSA)}
+    rivals.record("mult", 1113, 0, found, batches=10)
+    runs, errors = rivals.recorded()
+    assert len(runs) == 8 and list(rivals.compared(runs, errors)["seeds"]) == [3, 0]
+
+
 def test_the_notes_say_what_was_cut(rivals):
     runs, _ = recorded(rivals, "tfn", [0.9], [0.8])
     assert "stopped by itself" in rivals.notes(runs) and "0.8000" in rivals.notes(runs)
