@@ -85,9 +85,7 @@ def piece(options: argparse.Namespace, model: str, seed: int) -> None:
     other = {"seconds": timed["processor_seconds"][-1]}
     if not options.time_alone:
         precision = "medium" if products_by_onednn() else "highest"
-        trained = last_line(
-            [*command, "--epochs", str(options.epochs), "--matmul-precision", precision], **ONE_THREAD
-        )
+        trained = last_line([*command, "--epochs", str(options.epochs), "--matmul-precision", precision], **ONE_THREAD)
         other |= {"epochs": len(trained["seconds"]), **{name: trained[name] for name in ("best_epoch", "errors")}}
     record(model, seed, options.epochs, {OURS: own, MMSA: other}, timed["batches"])
 
@@ -243,11 +241,9 @@ def main() -> None:
     runs, errors = recorded()
     if runs.empty:
         parser.error("got no --mmsa-python and no recorded runs, expected one of them; give --mmsa-python")
-    runs = runs.sort_values(["model", "seed"], key=lambda column: column.map(ORDER) if column.name == "model" else column)
+    runs = pd.concat([runs[runs["model"] == model].sort_values("seed", kind="stable") for model in SEEDS])
     write(compared(runs, errors), RESULTS / "rivals", "TFN, LMF, MulT and MISA beside MMSA's", notes(runs))
 
-
-ORDER = {model: place for place, model in enumerate(SEEDS)}
 
 if __name__ == "__main__":
     main()

@@ -194,7 +194,7 @@ def main() -> None:
     options = parser.parse_args()
     if options.epochs < 2:
         parser.error(
-            f"--epochs: got {options.epochs}, expected at least 2: the first epoch of a turn warms up and is not counted"
+            f"--epochs: got {options.epochs}, expected 2 or more: the first epoch of a turn warms up and is not counted"
         )
     if options.measure == "profile":
         print(json.dumps(measure_profile(options.features, options.threads)))

@@ -232,7 +232,7 @@ def fusion(settings: models.FusionConfig, widths: Mapping[str, int]) -> Any:
         case models.ConcatenationConfig():
             return Concatenation(widths, settings.width, settings.dropout)
         case models.LowRankConfig():
-            return LowRankFusion(widths, settings.width, settings.rank, settings.dropout)
+            return LowRankFusion(widths, settings.width, settings.rank, settings.dropout, settings.matrices)
         case models.TensorConfig():
             return fusions.TensorFusion(widths, settings.width, settings.reduced, settings.dropout)
         case models.GatedConfig():

@@ -114,7 +114,7 @@ def test_the_notes_say_what_was_cut(rivals):
 @pytest.mark.parametrize("python", [sys.executable, "no/such/python"])
 def test_an_environment_without_mmsa_is_refused(rivals, monkeypatch, python):
     monkeypatch.setattr(sys, "argv", ["rivals.py", "--mmsa-python", python])
-    with pytest.raises(SystemExit, match=r"--mmsa-python: got .*python.*, in which there is no MMSA, expected .*2\.2\.1"):
+    with pytest.raises(SystemExit, match=r"--mmsa-python: got .*python.*, in which there is no MMSA, .*pip install mmsa"):
         rivals.main()
 
 
@@ -141,4 +141,4 @@ def test_a_turn_of_one_epoch_is_refused(rivals, monkeypatch, capsys):  # noqa: A
     monkeypatch.setattr(sys, "argv", ["training.py", "--epochs", "1"])
     with pytest.raises(SystemExit):
         training.main()
-    assert "--epochs: got 1, expected at least 2" in capsys.readouterr().err
+    assert "--epochs: got 1, expected 2 or more" in capsys.readouterr().err

@@ -61,6 +61,9 @@ class LowRankConfig(ProjectionConfig):
     kind: Literal["low_rank"] = "low_rank"
     width: Width = Field(128, description="width of the multimodal feature, as in the paper's fusion")
     rank: int = Field(4, ge=1, le=256, description="number of terms (the LMF paper tunes it; 4 is among its choices)")
+    matrices: bool = Field(
+        False, description="initial weights by Glorot's rule on each matrix of a factor; false: on it as a whole"
+    )
 
 
 class TensorConfig(ProjectionConfig):
