@@ -114,7 +114,9 @@ def test_the_notes_say_what_was_cut(rivals):
 @pytest.mark.parametrize("python", [sys.executable, "no/such/python"])
 def test_an_environment_without_mmsa_is_refused(rivals, monkeypatch, python):
     monkeypatch.setattr(sys, "argv", ["rivals.py", "--mmsa-python", python])
-    with pytest.raises(SystemExit, match=r"--mmsa-python: got .*python.*, in which there is no MMSA, .*pip install mmsa"):
+    with pytest.raises(
+        SystemExit, match=r"--mmsa-python: got .*python.*, in which there is no MMSA, .*pip install mmsa"
+    ):
         rivals.main()
 
 
