@@ -9,7 +9,7 @@ SWEEP ?= phase
 # A process for each core, each with one thread and with whole files of tests.
 PYTEST := OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/pytest --numprocesses $(CORES) --dist loadfile
 
-.PHONY: study report verify weights sweep test test-fast wheel lab check lock clean
+.PHONY: study report verify weights sweep test test-fast coverage wheel docs lab check lock clean
 .DEFAULT_GOAL := study
 
 $(READY): requirements-torch.lock requirements.lock pyproject.toml
@@ -41,8 +41,14 @@ test: $(READY) ## every test, the doctests and the notebooks included
 test-fast: $(READY) ## the tests for daily work: all but those marked slow
 	$(PYTEST) -m "not slow"
 
+coverage: $(READY) ## every test, with the lines of msa_core that none reaches; fewer than 95% is an error
+	$(PYTEST) --cov
+
 wheel: $(READY) ## build the wheel into dist/ and use it in a new environment, extra by extra; downloads them all
 	$(BIN)/python tests/try_wheel.py $(PIPFLAGS)
+
+docs: $(READY) ## the site, in build/docs; a warning is an error
+	$(BIN)/sphinx-build --quiet --fail-on-warning --keep-going -c docs . build/docs
 
 lab: $(READY) ## JupyterLab on the notebooks
 	OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/jupyter lab notebooks

@@ -193,8 +193,8 @@ def notes(runs: pd.DataFrame) -> str:
         "samples. no_worse: the upper limit is below 0.01. verdict: the study's rule on the gain, MMSA's less ours. "
         "ms: processor milliseconds of a training batch, forward, backward and its part of a step, one thread, median "
         f"over seeds; ratio: MMSA's over ours, median and extremes over seeds; faster: at least {FASTER} times."
-        f"{cut} What of MMSA's settings is not carried over: config/variants.yaml; where the time goes: docs/speed.md.\n\n"
-        + markdown(shown)
+        f"{cut} What of MMSA's settings is not carried over: config/variants.yaml. Where the time goes: docs/speed.md."
+        "\n\n" + markdown(shown)
     )
 
 

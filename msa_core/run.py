@@ -147,7 +147,8 @@ def _train(config: RunConfig, folder: Path) -> None:
     before = _second_order(encodings(parts.model, data["train"]), "before")
     set_seed(config.seed)  # looking at the untrained model leaves no trace in the training
     scheme = config.dataset.metrics
-    fitted = fit(parts, data["train"], data["valid"], config.training, scheme, config.seed, state_file)
+    tracking = folder.parent / "tracking" / "-".join(folder.parts[-3:])
+    fitted = fit(parts, data["train"], data["valid"], config.training, scheme, config.seed, state_file, tracking)
     outputs = {
         split: infer(parts.model, features, "predictions", *(["encodings"] if split == "train" else []))
         for split, features in data.items()

@@ -11,6 +11,7 @@ import pandas as pd
 import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
+from accelerate.tracking import get_available_trackers
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 from tqdm.auto import tqdm
@@ -65,13 +66,22 @@ class TrainingLoop:
         train: the split.
         config: batches, optimizer, precision.
         seed: of the order of samples.
+        tracking: folder for what `config.tracker` writes; its name is the run's for the tracker. None: none is used.
+
+    Raises:
+        ValueError: `config.tracker` is not installed, or unknown to Accelerate.
     """
 
-    def __init__(self, parts: Parts, train: FeatureSet, config: TrainingConfig, seed: int = 1111) -> None:
+    def __init__(
+        self, parts: Parts, train: FeatureSet, config: TrainingConfig, seed: int = 1111, tracking: Path | None = None
+    ) -> None:
         AcceleratorState._reset_state(reset_partial_state=True)  # else the first loop of a process sets all later ones'
         on_cpu = config.device == "cpu" or not torch.cuda.is_available()
         autocast = "bf16" if config.precision == "bf16" else "no"
-        self.accelerator = Accelerator(cpu=on_cpu, mixed_precision=autocast)
+        tracker = _installed(config.tracker) if tracking else None
+        logs = tracking.parent if tracking else None
+        self.accelerator = Accelerator(cpu=on_cpu, mixed_precision=autocast, log_with=tracker, project_dir=logs)
+        self.accelerator.init_trackers(tracking.name if tracking else "")
         self.averaged: Any = None  # an AveragedModel, whose `module` is a Model
         if config.average:
             self.averaged = AveragedModel(parts.model, self.accelerator.device, multi_avg_fn=_average)
@@ -96,8 +106,10 @@ class TrainingLoop:
 
     def batches(self, epoch: int) -> Iterator[Batch]:
         """Those of one epoch, counted from 1, in their order."""
-        shuffle_seed = self.seed * 100_003 + epoch
-        return batches(self.train, self.config.batch_size, shuffle_seed, self.config.by_length, self._multiple)
+        shuffle_seed, train = self.seed * 100_003 + epoch, self.train
+        for modality, share in self.config.modality_dropout.items():
+            train = train.dropping(modality, share, shuffle_seed)
+        return batches(train, self.config.batch_size, shuffle_seed, self.config.by_length, self._multiple)
 
     def steps(self, epoch: int, trained: int = 0) -> Iterator[tuple[int, dict[str, Tensor]]]:
         """One pass over the split; each batch's size and loss terms, once it is trained on.
@@ -157,13 +169,14 @@ def fit(
     scheme: str = "mosi",
     seed: int = 1111,
     state_file: Path | None = None,
+    tracking: Path | None = None,
 ) -> Fit:
     """Train until validation MAE has not fallen for `config.patience` epochs; the model ends with its best weights.
 
     Seed torch before building the model for a run that repeats bit by bit.
 
     Args:
-        parts, train, config, seed: see `TrainingLoop`.
+        parts, train, config, seed, tracking: see `TrainingLoop`.
         valid: the split that selects; a third one is not taken.
         scheme: of the validation metrics, see `msa_core.metrics`.
         state_file: written about every `config.state_every` seconds, within an epoch too, and when a signal stops the
@@ -174,7 +187,7 @@ def fit(
         Interrupted: SIGINT or SIGTERM stopped the training; the state is saved.
         FloatingPointError: a loss term is not finite (names term, epoch and batch), or a prediction on valid.
     """
-    loop = TrainingLoop(parts, train, config, seed)
+    loop = TrainingLoop(parts, train, config, seed, tracking)
     progress = load_state(state_file, loop.parts) if state_file and state_file.is_file() else Progress()
     if not progress.trajectories:
         progress.trajectories += _trajectory(loop.labels, train, epoch=0)
@@ -191,6 +204,7 @@ def fit(
             mae = _epoch(loop, valid, scheme, progress, bar, keeper.keep)
             bar.set_postfix({"valid MAE": f"{mae:.4f}", "best": f"{progress.best.mae:.4f}"})
             keeper.keep()
+    loop.accelerator.end_training()
     loop.model.load_state_dict(progress.best.weights)
     loop.accelerator.unwrap_model(loop.model, keep_fp32_wrapper=False)
     fitted = Fit(
@@ -222,10 +236,22 @@ def _epoch(
         averaged = evaluate(loop.averaged.module, valid, scheme)["multimodal"]
         row |= {f"valid_averaged_{metric}": value for metric, value in averaged.items()}
         progress.best_averaged.update(epoch, averaged["mae"], loop.averaged.module)
+    loop.accelerator.log({column: value for column, value in row.items() if column != "epoch"}, step=epoch)
     progress.history.append(row)
     progress.trajectories += _trajectory(loop.labels, loop.train, epoch)
     progress.epoch, progress.partial = epoch, PartialEpoch()
     return metrics["mae"]
+
+
+def _installed(tracker: str | None) -> str | None:
+    """It, if Accelerate can use it here."""
+    names = [str(name.value) for name in get_available_trackers()]
+    if tracker is None or tracker in names:
+        return tracker
+    raise ValueError(
+        f"training.tracker: got {tracker}, expected one that Accelerate knows and that is installed: "
+        f"{', '.join(names) or 'there is none'}; install it (pip install {tracker}), or leave the setting out"
+    )
 
 
 def _average(averaged: Tensors, current: Tensors, steps: Tensor | int) -> None:

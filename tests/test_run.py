@@ -465,6 +465,26 @@ def test_every_variant_takes_a_step(variant, planted):
     assert any(not torch.equal(weights[name], untrained[name]) for name in weights)
 
 
+def test_a_tracker_gets_the_history_and_changes_no_number(finished, tmp_path):
+    """Read back by TensorBoard's own reader."""
+    events = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    folder = tmp_path / "planted" / "paper" / "seed-1111"
+    tracked = run.train(settings(**{"training.tracker": "tensorboard"}), folder)
+    pd.testing.assert_frame_equal(tracked.history.drop(columns="seconds"), finished[1].history.drop(columns="seconds"))
+    log = events.EventAccumulator(str(folder.parent / "tracking" / "planted-paper-seed-1111"))
+    log.Reload()
+    assert set(log.Tags()["scalars"]) == set(tracked.history) - {"epoch"}
+    shown = [(event.step, event.value) for event in log.Scalars("valid_mae")]
+    assert shown == [
+        (n, pytest.approx(mae)) for n, mae in tracked.history[["epoch", "valid_mae"]].itertuples(index=False)
+    ]
+
+
+def test_a_tracker_that_is_not_installed_is_refused_before_training(tmp_path):
+    with pytest.raises(ValueError, match=r"training\.tracker: got abacus, expected one that .* installed"):
+        run.train(settings(**{"training.tracker": "abacus"}), tmp_path / "planted" / "paper" / "seed-1111")
+
+
 @pytest.mark.skipif(torch.cuda.is_available(), reason="bit for bit on the CPU only")
 def test_measuring_a_distance_changes_no_bit_of_a_run(planted):
     """Text is of another width, which takes a learned map: that pair cannot be measured without training."""

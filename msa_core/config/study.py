@@ -1,6 +1,7 @@
 """The study's grids of runs, its primary comparisons, its sweeps and its families of exploratory comparisons."""
 
 from collections.abc import Collection
+from itertools import combinations
 from typing import Annotated, Literal
 
 from pydantic import Field, ValidationError
@@ -9,6 +10,7 @@ from msa_core import paths
 from msa_core.config.base import Count, Name, Number, Seed, Seeds, Settings, Text, require_known
 from msa_core.config.files import load_preset, load_variants, load_yaml
 from msa_core.config.problems import problems
+from msa_core.config.run import resolve
 from msa_core.config.sweeps import Sweep
 
 LABELS_COMPARED = ("paper", "copied_labels")
@@ -157,7 +159,7 @@ def sweep(name: str) -> Sweep:
     """A sweep of `config/study.yaml`.
 
     Raises:
-        ValueError: an unknown sweep or variant.
+        ValueError: an unknown sweep or variant, or two cells with the same settings, whose runs would count twice.
 
     >>> len(sweep("phase").cells), sweep("phase").cells[0].levels
     (18, (0.25, 0.1, 0.0))
@@ -167,6 +169,13 @@ def sweep(name: str) -> Sweep:
     levels = [each for factor in found[name].factors.values() for each in factor.values() if isinstance(each, str)]
     for variant in [*levels, *(each for pair in found[name].pairs for each in pair)]:
         require_known(f"variant of {name}", variant, variants, "config/variants.yaml")
+    settings = [(cell, resolve(found[name].dataset, overrides=cell.overrides)) for cell in found[name].cells]
+    for (cell, own), (other, others) in combinations(settings, 2):
+        if own == others:
+            raise ValueError(
+                f"config/study.yaml, sweep {name}: got the same settings for {cell.levels} and {other.levels}, "
+                "expected cells that differ; name one of them under excluded"
+            )
     return found[name]
 
 
