@@ -170,11 +170,22 @@ def frame_widths(train: FeatureSet) -> dict[str, int]:
 def encoder(
     config: RunConfig, settings: models.SharedEncodersConfig, modality: str, train: FeatureSet
 ) -> TextEncoder | FrozenText | FrameEncoder:
-    """One modality's encoder of the paper's model."""
-    if modality == "text":
-        return text_encoder(config, train, settings.frozen_extractors)
+    """One modality's encoder of the paper's model.
+
+    Raises:
+        ValueError: an LSTM over the text's states, and the text is not frozen.
+    """
     own = getattr(settings, modality)
-    return FrameEncoder(frame_widths(train)[modality], own.hidden, own.width, own.dropout, settings.frozen_extractors)
+    if modality == "text":
+        if own is None:
+            return text_encoder(config, train, settings.frozen_extractors)
+        if not config.text.frozen:
+            raise ValueError(
+                "model.text: got an LSTM and a text encoder that is fine-tuned, expected frozen text, whose states "
+                "the LSTM reads; set text.frozen true, or model.text null"
+            )
+    width = train.sequences[modality].values.shape[1]
+    return FrameEncoder(width, own.hidden, own.width, own.dropout, settings.frozen_extractors)
 
 
 def text_encoder(config: RunConfig, train: FeatureSet, frozen: bool = False) -> TextEncoder | FrozenText:
@@ -213,7 +224,7 @@ def fusion(settings: models.FusionConfig, widths: Mapping[str, int]) -> Any:
         case models.ConcatenationConfig():
             return Concatenation(widths, settings.width, settings.dropout)
         case models.LowRankConfig():
-            return LowRankFusion(widths, settings.width, settings.rank, settings.dropout)
+            return LowRankFusion(widths, settings.width, settings.rank, settings.dropout, settings.matrices)
         case models.TensorConfig():
             return fusions.TensorFusion(widths, settings.width, settings.reduced, settings.dropout)
         case models.GatedConfig():
