@@ -6,10 +6,11 @@ CORES ?= 2
 GRID ?= small
 VARIANT ?= paper
 SWEEP ?= phase
+SEARCH ?= alignment
 # A process for each core, each with one thread and with whole files of tests.
 PYTEST := OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/pytest --numprocesses $(CORES) --dist loadfile
 
-.PHONY: study report verify weights sweep test test-fast wheel lab check lock clean
+.PHONY: study report verify weights sweep search test test-fast wheel lab check lock clean
 .DEFAULT_GOAL := study
 
 $(READY): requirements-torch.lock requirements.lock pyproject.toml
@@ -34,6 +35,9 @@ weights: $(READY) ## choose the alignment's weight of DATASET (and VARIANT) on v
 
 sweep: $(READY) ## train the runs of SWEEP (of config/study.yaml) that are not recorded; 12_phase_diagram and 14_other_parts show them
 	$(BIN)/python workflow/sweep.py $(SWEEP) --processes $(CORES)
+
+search: $(READY) ## train the runs of the random search SEARCH (of config/study.yaml) that are not recorded; 08_robustness shows them
+	$(BIN)/python workflow/search.py $(SEARCH) --processes $(CORES)
 
 test: $(READY) ## every test, the doctests and the notebooks included
 	$(PYTEST)

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 from scipy.optimize import brentq
-from scipy.stats import t
+from scipy.stats import chi2, t
 
 COMPARED = {"mosi": ("mae", "corr", "acc2_non0"), "sims": ("mae", "corr", "acc2")}
 
@@ -52,6 +52,21 @@ def run_interval(values: ArrayLike, test_to_train: float = 0.0) -> Interval:
         return Interval(float(table.mean()) if runs else float("nan"))
     error = table.std(ddof=1) * np.sqrt(1 / runs + test_to_train)
     return _interval(float(table.mean()), lambda level: t.isf(level / 2, runs - 1) * error)
+
+
+def spread_interval(spread: float, runs: int) -> tuple[float, float]:
+    """The 95% interval of a standard deviation over independent runs, from the chi-squared distribution.
+
+    Both nan for fewer than two runs.
+
+    >>> low, high = spread_interval(1.0, 10)
+    >>> round(low, 3), round(high, 3)  # sqrt(9 / 19.023), sqrt(9 / 2.700)
+    (0.688, 1.826)
+    """
+    if runs < 2:
+        return float("nan"), float("nan")
+    low, high = spread * np.sqrt((runs - 1) / chi2.ppf([0.975, 0.025], runs - 1))
+    return float(low), float(high)
 
 
 def crossed_interval(values: ArrayLike) -> Interval:

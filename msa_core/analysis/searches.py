@@ -1,4 +1,4 @@
-"""Random searches: what the best of so many trials has to be expected to reach, and what tuned variants gain."""
+"""Random searches: what the best of so many trials can be expected to reach, and what a tuned variant gains."""
 
 from math import comb
 from pathlib import Path
@@ -16,9 +16,9 @@ MEASURES = ["epochs", "best_epoch", "valid_mae", "test_mae", "cpu_seconds"]
 
 
 def read_runs(file: Path, study: Search) -> pd.DataFrame:
-    """The rows that workflow/search.py writes: variant, trial, seed, a column per name in the space, settings, measures.
+    """The rows that workflow/search.py writes: variant, trial, seed, a column per name in the space, settings, `MEASURES`.
 
-    None if there is no such file.
+    No row if there is no such file.
     """
     columns = ["variant", "trial", "seed", *study.space, "settings", *MEASURES]
     runs = pd.read_csv(file) if file.is_file() else pd.DataFrame(columns=columns)
@@ -95,6 +95,27 @@ def tuned_gains(runs: pd.DataFrame, study: Search) -> pd.Series:
     compared = runs[runs["seed"].isin(study.seeds) & runs["trial"].eq(runs["variant"].map(chosen))]
     test = compared.pivot(index="seed", columns="variant", values="test_mae").reindex(columns=list(study.variants))
     return (test[study.reference] - test[study.variant]).dropna()
+
+
+def search_markdown(runs: pd.DataFrame, study: Search) -> str:
+    """The search for reading: `budgets`, and the chosen trials with their values."""
+    chosen = chosen_trials(runs, study)
+    if not chosen:
+        return "No trial is finished yet.\n"
+    table = budgets(runs, study)
+    shown = table[table["budget"].isin((1, 2, 5, 10, 20, table["budget"].max()))]
+    cells = pd.DataFrame({"Variant": "`" + shown["variant"] + "`", "Trials": shown["budget"].astype(str)})
+    for name, title in (("valid", "Validation MAE of the best"), ("test", "Its test MAE")):
+        pairs = zip(shown[f"{name}_mae"], shown[f"{name}_sd"], strict=True)
+        cells[title] = [f"{mean:.4f} ± {sd:.4f}" for mean, sd in pairs]
+    values = runs[runs["trial"].eq(runs["variant"].map(chosen))].drop_duplicates("variant")
+    values = values[["variant", "trial", *study.space]].set_index("variant").loc[list(study.variants)].T
+    values = values.map(lambda value: f"{value:.3g}" if isinstance(value, float) else str(value)).reset_index(names="")
+    return (
+        "Expected of the best of so many random trials ± standard deviation over searches of this budget (0 for all "
+        f"trials: there is one such search).\n\n{markdown(cells)}\nChosen on validation data. nan: the paper's "
+        f"schedule.\n\n{markdown(values)}"
+    )
 
 
 def search_claims(study: Search, runs: pd.DataFrame, smallest: float) -> list[Claim]:

@@ -1,0 +1,78 @@
+"""msa_core/analysis/power.py. Oracles: simulated studies, Cohen's tables, and the rule of claims."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy.stats import ttest_1samp
+
+from msa_core.analysis import plots, power
+from msa_core.analysis.claims_rule import NO_GAIN, UNDECIDED, Claim
+from msa_core.analysis.comparisons import run_interval
+
+GAINS = pd.DataFrame(
+    {
+        "noise": [0.5, 0.8],
+        "variant": "paper",
+        "reference": "no_alignment",
+        "verdict": [UNDECIDED, NO_GAIN],
+        "estimate": [0.004, -0.002],
+        "sd": [0.012, 0.003],
+        "n_draws": [8, 1],
+    }
+)
+
+
+@pytest.mark.parametrize(("runs", "tests", "share"), [(3, 1, 0.8), (8, 1, 0.8), (8, 5, 0.5), (40, 3, 0.9)])
+def test_so_many_simulated_studies_tell_the_gain(runs, tests, share):
+    gain = power.smallest_told(2.0, runs, tests, share)
+    studies = np.random.default_rng(0).normal(gain, 2.0, size=(40_000, runs))
+    told = ttest_1samp(studies, 0, axis=1, alternative="two-sided")
+    assert ((told.pvalue < 0.05 / tests) & (told.statistic > 0)).mean() == pytest.approx(share, abs=0.008)
+
+
+@pytest.mark.parametrize(("effect", "pairs"), [(0.2, 199), (0.5, 34), (0.8, 15)])
+def test_the_number_of_pairs_is_that_of_cohens_tables(effect, pairs):
+    assert power.runs_to_tell(effect * 0.03, 0.03) == pairs
+
+
+@pytest.mark.parametrize("tests", [1, 54])
+@pytest.mark.parametrize("spread", [0.0001, 0.004, 0.05])
+def test_with_one_run_less_the_gain_is_not_told(spread, tests):
+    runs = power.runs_to_tell(0.01, spread, tests)
+    assert power.smallest_told(spread, runs, tests) <= 0.01
+    assert runs == 2 or power.smallest_told(spread, runs - 1, tests) > 0.01
+
+
+def test_a_claims_spread_is_that_of_its_runs():
+    values = np.random.default_rng(1).normal(size=9)
+    claims = [Claim(1, "better", gain=run_interval(values), smallest=0.01, n_runs=9), Claim(1, "b", n_runs=9)]
+    rows = power.of_claims(claims)
+    assert rows["sd"][0] == pytest.approx(values.std(ddof=1))
+    assert rows["tests"].tolist() == [2, 2]
+
+
+def test_a_comparison_has_the_runs_that_would_decide_and_tell():
+    table = power.power_table(power.of_sweep("mine", GAINS, ["noise"]), smallest=0.01)
+    assert len(table) == 1, "one draw has no spread"
+    row = table.iloc[0]
+    assert row["comparison"] == "`paper` against `no_alignment`: noise 0.5"
+    assert row["to_decide"] == 18  # the doctest of claims_rule.runs_to_decide
+    assert row["told"] == power.smallest_told(0.012, 8, 2)
+    assert row["to_tell"] == power.runs_to_tell(0.01, 0.012, 2)
+    text = power.power_markdown(table, 0.01)
+    assert "| mine    | `paper` against `no_alignment`: noise 0.5 | undecided | 8      | +0.0040    | 0.0120 |" in text
+    nothing = power.power_table(power.of_sweep("mine", GAINS.iloc[:0], ["noise"]), 0.01)
+    assert power.power_markdown(nothing, 0.01) == "No comparison has two runs yet.\n"
+    assert plots.power_curves(nothing, 0.01).texts[0].get_text() == "No comparison has two runs yet."
+
+
+def test_a_dot_marks_the_runs_that_a_primary_comparison_has():
+    of_claim = power.of_claims([Claim(1, "better: `a`", gain=run_interval([0.1, 0.2, 0.4]), smallest=0.01, n_runs=3)])
+    table = power.power_table(pd.concat([of_claim, power.of_sweep("mine", GAINS, ["noise"])]), 0.01)
+    (axis,) = plots.power_curves(table, 0.01).axes
+    curve, dot, limit = axis.lines
+    assert (curve.get_label(), limit.get_ydata()[0]) == ("better", 0.01)
+    assert dot.get_xydata().tolist() == [[3.0, pytest.approx(table["told"][0])]]
+    assert curve.get_ydata()[0] == pytest.approx(table["told"][0])  # from 3 runs on
+
+
