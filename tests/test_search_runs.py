@@ -94,8 +94,8 @@ def search(tmp_path, monkeypatch):
     folder = tmp_path / "records"
     replaced = {
         "measure": measure,
-        "search": lambda name: study,
-        "workers": lambda processes: nullcontext(SimpleNamespace(map=map)),
+        "search": lambda _: study,
+        "workers": lambda _: nullcontext(SimpleNamespace(map=map)),
         "note_start": lambda *_: trained.append("noted"),
         "pretrain": lambda *_: None,
     }

@@ -67,7 +67,9 @@ def of_sweep(name: str, gains: pd.DataFrame, factors: Iterable[str]) -> pd.DataF
         gains: as `sweeps.gains` gives it.
         factors: of the sweep.
     """
-    cells = [", ".join(f"{factor.replace('_', ' ')} {row[factor]}" for factor in factors) for _, row in gains.iterrows()]
+    cells = [
+        ", ".join(f"{factor.replace('_', ' ')} {row[factor]}" for factor in factors) for _, row in gains.iterrows()
+    ]
     compared = "`" + gains["variant"] + "` against `" + gains["reference"] + "`"
     named = [f"{each}: {cell}" if cell else each for each, cell in zip(compared, cells, strict=True)]
     table = gains.assign(where=name, comparison=named, tests=len(gains)).rename(columns={"n_draws": "n_runs"})

@@ -16,9 +16,9 @@ MEASURES = ["epochs", "best_epoch", "valid_mae", "test_mae", "cpu_seconds"]
 
 
 def read_runs(file: Path, study: Search) -> pd.DataFrame:
-    """The rows that workflow/search.py writes: variant, trial, seed, a column per name in the space, settings, `MEASURES`.
+    """The rows that workflow/search.py writes; none if there is no such file.
 
-    No row if there is no such file.
+    Their columns: variant, trial, seed, one per name in the space, settings, and `MEASURES`.
     """
     columns = ["variant", "trial", "seed", *study.space, "settings", *MEASURES]
     runs = pd.read_csv(file) if file.is_file() else pd.DataFrame(columns=columns)

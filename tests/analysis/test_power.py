@@ -74,5 +74,3 @@ def test_a_dot_marks_the_runs_that_a_primary_comparison_has():
     assert (curve.get_label(), limit.get_ydata()[0]) == ("better", 0.01)
     assert dot.get_xydata().tolist() == [[3.0, pytest.approx(table["told"][0])]]
     assert curve.get_ydata()[0] == pytest.approx(table["told"][0])  # from 3 runs on
-
-
