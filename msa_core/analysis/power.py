@@ -4,11 +4,13 @@ from collections.abc import Iterable
 
 import numpy as np
 import pandas as pd
+from numpy.typing import ArrayLike
 from scipy.optimize import brentq
 from scipy.stats import chi2, nct, norm, t
 
-from msa_core.analysis.claims_rule import UNDECIDED, Claim, runs_to_decide
-from msa_core.analysis.tables.formats import markdown
+from msa_core.analysis.claims_rule import SMALLEST_MAE, UNDECIDED, Claim, fewest_runs, runs_to_decide, verdict
+from msa_core.analysis.comparisons import crossed_half_width, crossed_interval, holm, mean_squares, paired_values
+from msa_core.analysis.tables.formats import interval, markdown
 
 POWER = 0.8  # of 100 repetitions of the study, in so many the gain would be told
 PRIMARY = "primary"
@@ -96,6 +98,76 @@ def power_table(compared: pd.DataFrame, smallest: float) -> pd.DataFrame:
         told=[smallest_told(sd, int(runs), tests) for _, sd, runs, tests in known],
         to_tell=[runs_to_tell(smallest, sd, tests) for _, sd, _, tests in known],
     )
+
+
+def on_shared_samples(predictions: pd.DataFrame, reference: str = "paper") -> pd.DataFrame:
+    """The undecided comparisons of runs that share their test samples, and how many runs would decide them.
+
+    Args:
+        predictions: as `collect.Records` gives them.
+        reference: variant that is compared with each other one; Holm's correction counts those of a data set.
+
+    Returns:
+        A row per undecided comparison of test MAE: title, comparison, n_runs, n_samples, estimate (gain of the
+        reference), low, high, to_decide (infinite: the samples are too few for any number of runs).
+    """
+    shared, rows = predictions[predictions["draw"] == "shared"], []
+    bounds = dict(zip(shared["title"], shared["label_bound"], strict=True))
+    for named, _, _, values in paired_values(shared, reference=reference):
+        if named["metric"] == "mae" and min(values.shape) > 1:
+            counts = dict(zip(("n_runs", "n_samples"), values.shape, strict=True))
+            smallest, compared = SMALLEST_MAE * bounds[named["title"]], f"`{reference}` against `{named['variant']}`"
+            named = {"title": named["title"], "comparison": compared, "smallest": smallest, "gains": values}
+            rows.append(named | counts | vars(crossed_interval(values)))
+    names = ["title", "comparison", "n_runs", "n_samples", "estimate", "low", "high"]
+    table = pd.DataFrame(rows, columns=[*names, "smallest", "gains", "p"])
+    p_holm = table.groupby("title")["p"].transform(holm)
+    judged = [verdict(row.low, row.high, row.smallest, p) for row, p in zip(table.itertuples(), p_holm, strict=True)]
+    tests = table.groupby("title")["p"].transform("size")
+    undecided = table.assign(tests=tests)[[each == UNDECIDED for each in judged]]
+    to_decide = [crossed_runs_to_decide(row.gains, row.smallest, row.tests) for row in undecided.itertuples()]
+    return undecided[names].assign(to_decide=to_decide).reset_index(drop=True)
+
+
+def crossed_runs_to_decide(gains: ArrayLike, smallest: float, tests: int = 1) -> float:
+    """`claims_rule.runs_to_decide` where runs share their test samples, which no number of runs makes more.
+
+    With the variance components that the mean squares show, their expectations at R runs give the half-width of
+    `comparisons.crossed_interval`.
+
+    Args:
+        gains: (R, n), of each run and sample.
+        smallest: gain that matters.
+        tests: comparisons tested together.
+
+    Returns:
+        2 or more; infinite: the samples are too few for any number of runs.
+    """
+    table = np.asarray(gains, dtype=np.float64)
+    (runs, samples), squares = table.shape, mean_squares(table)
+    rest = squares[2]
+    of_run, of_sample = np.maximum(squares[:2] - rest, 0) / [samples, runs]  # variance components
+
+    def half_width(number: float, level: float) -> float:
+        expected = np.array([rest + samples * of_run, rest + number * of_sample, rest])
+        return float(crossed_half_width(expected, number, samples, level))
+
+    return fewest_runs(half_width, float(table.mean()), smallest, tests)
+
+
+def on_shared_samples_markdown(table: pd.DataFrame) -> str:
+    """`on_shared_samples` for reading."""
+    if table.empty:
+        return "None is undecided.\n"
+    cells = {
+        "Data": table["title"],
+        "Comparison": table["comparison"],
+        "Runs": table["n_runs"].astype(str),
+        "Samples": table["n_samples"].astype(str),
+        "Gain [95%]": [interval(*row) for row in table[["estimate", "low", "high"]].itertuples(index=False)],
+        "Runs that would decide": ["none" if np.isinf(runs) else f"{runs:.0f}" for runs in table["to_decide"]],
+    }
+    return markdown(pd.DataFrame(cells))
 
 
 def power_markdown(table: pd.DataFrame, smallest: float) -> str:

@@ -3,11 +3,11 @@
 import numpy as np
 import pandas as pd
 import pytest
-from scipy.stats import ttest_1samp
+from scipy.stats import t, ttest_1samp
 
 from msa_core.analysis import plots, power
-from msa_core.analysis.claims_rule import NO_GAIN, UNDECIDED, Claim
-from msa_core.analysis.comparisons import run_interval
+from msa_core.analysis.claims_rule import NO_GAIN, UNDECIDED, Claim, runs_to_decide
+from msa_core.analysis.comparisons import compare, mean_squares, run_interval
 
 GAINS = pd.DataFrame(
     {
@@ -74,3 +74,56 @@ def test_a_dot_marks_the_runs_that_a_primary_comparison_has():
     assert (curve.get_label(), limit.get_ydata()[0]) == ("better", 0.01)
     assert dot.get_xydata().tolist() == [[3.0, pytest.approx(table["told"][0])]]
     assert curve.get_ydata()[0] == pytest.approx(table["told"][0])  # from 3 runs on
+
+
+def crossed(of_run, of_sample, rest, mean, runs=6, samples=50):
+    """Gains whose spread over runs, over samples and of both is given."""
+    generator = np.random.default_rng(3)
+    shapes = {(runs, 1): of_run, (1, samples): of_sample, (runs, samples): rest}
+    parts = [generator.normal(scale=spread, size=shape) for shape, spread in shapes.items()]
+    values = sum(parts)
+    return values - values.mean() + mean
+
+
+@pytest.mark.parametrize("tests", [1, 3])
+def test_where_samples_add_nothing_the_runs_that_decide_are_those_of_the_t_interval(tests):
+    gains = crossed(0.012, 0.0, 0.0, 0.004)
+    spread = gains.mean(axis=1).std(ddof=1)
+    assert power.crossed_runs_to_decide(gains, 0.01, tests) == runs_to_decide(0.004, spread, 0.01, tests)
+
+
+def test_no_number_of_runs_decides_what_the_samples_leave_open():
+    few, many = (crossed(0.01, 0.2, 0.1, 0.002, samples=number) for number in (100, 20_000))
+    assert power.crossed_runs_to_decide(few, 0.01) == np.inf
+    runs = power.crossed_runs_to_decide(many, 0.01)
+    assert 2 < runs < 100
+    squares = mean_squares(many)
+    of_run, of_sample = (squares[0] - squares[2]) / 20_000, (squares[1] - squares[2]) / 6
+    halves = []
+    for number in (runs - 1, runs):  # by hand: runs' part with their t, samples' part with theirs
+        parts = np.array([(of_run + squares[2] / 20_000) / number, of_sample / 20_000])
+        quantiles = t.isf(0.025, [number - 1, 19_999])
+        halves.append(quantiles @ parts / np.sqrt(parts.sum()))
+    assert halves[1] < 0.008 <= halves[0]
+
+
+def test_the_undecided_on_shared_samples_are_those_of_compare():
+    rows = []
+    generator = np.random.default_rng(5)
+    labels = generator.normal(size=40)
+    for variant, error in (("paper", 0.3), ("near", 0.3), ("far", 3.0)):
+        for seed in (1, 2, 3):
+            predictions = labels + error + 0.2 * generator.normal(size=40)
+            rows += [(variant, seed, f"s{i}", y, p) for i, (y, p) in enumerate(zip(labels, predictions, strict=True))]
+    frame = pd.DataFrame(rows, columns=["variant", "seed", "id", "label", "prediction"])
+    frame = frame.assign(dataset="d", title="D", scheme="mosi", draw="shared", test_to_train=0.0, label_bound=3)
+    table = power.on_shared_samples(frame)
+    assert table["comparison"].tolist() == ["`paper` against `near`"], "far is harmed for sure"
+    row = compare(frame).query("variant == 'near' and metric == 'mae'").iloc[0]
+    assert table.loc[0, ["estimate", "low", "high"]].tolist() == pytest.approx(
+        [row["difference"], row["low"], row["high"]]
+    )
+    assert table.loc[0, ["n_runs", "n_samples"]].tolist() == [3, 40]
+    ending = "none" if np.isinf(table["to_decide"][0]) else f"{table['to_decide'][0]:.0f}"
+    assert power.on_shared_samples_markdown(table).splitlines()[2].split("|")[-2].strip() == ending
+    assert power.on_shared_samples_markdown(table.iloc[:0]) == "None is undecided.\n"
