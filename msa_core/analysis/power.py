@@ -1,6 +1,7 @@
 """Power: how many runs a comparison would have needed, and the smallest gain that its runs can tell from none."""
 
 from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -100,33 +101,36 @@ def power_table(compared: pd.DataFrame, smallest: float) -> pd.DataFrame:
     )
 
 
-def on_shared_samples(predictions: pd.DataFrame, reference: str = "paper") -> pd.DataFrame:
+def on_shared_samples(grids: Iterable[pd.DataFrame], reference: str = "paper") -> pd.DataFrame:
     """The undecided comparisons of runs that share their test samples, and how many runs would decide them.
 
     Args:
-        predictions: as `collect.Records` gives them.
+        grids: predictions of each, as `collect.Records` gives them.
         reference: variant that is compared with each other one; Holm's correction counts those of a data set.
 
     Returns:
         A row per undecided comparison of test MAE: title, comparison, n_runs, n_samples, estimate (gain of the
         reference), low, high, to_decide (infinite: the samples are too few for any number of runs).
     """
-    shared, rows = predictions[predictions["draw"] == "shared"], []
-    bounds = dict(zip(shared["title"], shared["label_bound"], strict=True))
-    for named, _, _, values in paired_values(shared, reference=reference):
-        if named["metric"] == "mae" and min(values.shape) > 1:
-            counts = dict(zip(("n_runs", "n_samples"), values.shape, strict=True))
-            smallest, compared = SMALLEST_MAE * bounds[named["title"]], f"`{reference}` against `{named['variant']}`"
-            named = {"title": named["title"], "comparison": compared, "smallest": smallest, "gains": values}
-            rows.append(named | counts | vars(crossed_interval(values)))
     names = ["title", "comparison", "n_runs", "n_samples", "estimate", "low", "high"]
-    table = pd.DataFrame(rows, columns=[*names, "smallest", "gains", "p"])
-    p_holm = table.groupby("title")["p"].transform(holm)
-    judged = [verdict(row.low, row.high, row.smallest, p) for row, p in zip(table.itertuples(), p_holm, strict=True)]
-    tests = table.groupby("title")["p"].transform("size")
-    undecided = table.assign(tests=tests)[[each == UNDECIDED for each in judged]]
-    to_decide = [crossed_runs_to_decide(row.gains, row.smallest, row.tests) for row in undecided.itertuples()]
-    return undecided[names].assign(to_decide=to_decide).reset_index(drop=True)
+    rows: list[dict[str, object]] = []
+    for predictions in grids:
+        shared = predictions[predictions["draw"] == "shared"]
+        bounds, measured = dict(zip(shared["title"], shared["label_bound"], strict=True)), list[dict[str, Any]]()
+        for named, _, _, values in paired_values(shared, reference=reference):
+            if named["metric"] == "mae" and min(values.shape) > 1:
+                compared = {"title": named["title"], "comparison": f"`{reference}` against `{named['variant']}`"}
+                counts = dict(zip(("n_runs", "n_samples"), values.shape, strict=True))
+                measured.append(compared | counts | vars(crossed_interval(values)) | {"gains": values})
+        table = pd.DataFrame(measured, columns=[*names, "p", "gains"])
+        of_title = table.groupby("title")["p"]
+        tested = zip(measured, of_title.transform(holm), of_title.transform("size"), strict=True)
+        for row, p_holm, tests in tested:
+            smallest = SMALLEST_MAE * bounds[row["title"]]
+            if verdict(row["low"], row["high"], smallest, p_holm) == UNDECIDED:
+                to_decide = crossed_runs_to_decide(row["gains"], smallest, int(tests))
+                rows.append({name: row[name] for name in names} | {"to_decide": to_decide})
+    return pd.DataFrame(rows, columns=[*names, "to_decide"])
 
 
 def crossed_runs_to_decide(gains: ArrayLike, smallest: float, tests: int = 1) -> float:

@@ -8,35 +8,35 @@ from numpy.typing import ArrayLike
 
 from msa_core.analysis.claims_rule import Claim
 from msa_core.analysis.comparisons import Interval, run_interval, spread_interval
-from msa_core.analysis.sweeps import paired_runs
 from msa_core.analysis.tables.formats import interval, markdown
 from msa_core.config import Sweep, resolve
 
 
-def sweep_gains(runs: pd.DataFrame, study: Sweep, variant: str, reference: str) -> pd.Series:
-    """What a variant gains in test MAE over another one in each paired run of a sweep; empty: not recorded.
+def sweep_gains(runs: pd.DataFrame, variant: str, reference: str, weight: float) -> pd.Series:
+    """What a variant gains in test MAE over another one, by seed; empty: not recorded.
 
     Args:
-        runs: as `sweeps.read_runs` gives them.
-        study: a sweep with one cell.
-        variant, reference: one of its comparisons.
+        runs: of a sweep with one cell, as `sweeps.read_runs` gives them.
+        variant, reference: the latter does not align.
+        weight: of the variant's alignment.
     """
-    for named, first, second in paired_runs(runs, study):
-        if (named["variant"], named["reference"]) == (variant, reference):
-            return second["test_mae"] - first["test_mae"]
-    return pd.Series(dtype=float)
+    first, second = (
+        runs[runs["variant"].eq(name) & runs["weight"].eq(each)].dropna(subset="test_mae").set_index("seed")["test_mae"]
+        for name, each in ((variant, weight), (reference, 0.0))
+    )
+    return (second - first).dropna()
 
 
 def spread_claims(study: Sweep, runs: pd.DataFrame, smallest: float) -> Iterator[Claim]:
     """Of each comparison on one draw of the data: do initial weights and order alone move the gain by what matters?
 
     Args:
-        study: a sweep with one cell, whose data do not follow the seed.
+        study: a sweep with one cell and one weight, whose data do not follow the seed.
         runs: as `sweeps.read_runs` gives them.
         smallest: gain in MAE that matters; the limit of the gain's standard deviation.
     """
     for variant, reference in study.pairs:
-        gains = sweep_gains(runs, study, variant, reference)
+        gains = sweep_gains(runs, variant, reference, study.weights[0])
         if len(gains) > 1:
             spread = float(gains.std())
             low, high = spread_interval(spread, len(gains))

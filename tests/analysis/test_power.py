@@ -63,17 +63,19 @@ def test_a_comparison_has_the_runs_that_would_decide_and_tell():
     assert "| mine    | `paper` against `no_alignment`: noise 0.5 | undecided | 8      | +0.0040    | 0.0120 |" in text
     nothing = power.power_table(power.of_sweep("mine", GAINS.iloc[:0], ["noise"]), 0.01)
     assert power.power_markdown(nothing, 0.01) == "No comparison has two runs yet.\n"
-    assert plots.power_curves(nothing, 0.01).texts[0].get_text() == "No comparison has two runs yet."
+    assert plots.power_dots(nothing, 0.01).texts[0].get_text() == "No comparison has two runs yet."
 
 
-def test_a_dot_marks_the_runs_that_a_primary_comparison_has():
+def test_every_comparison_is_a_dot_in_the_row_of_its_sweep():
     of_claim = power.of_claims([Claim(1, "better: `a`", gain=run_interval([0.1, 0.2, 0.4]), smallest=0.01, n_runs=3)])
-    table = power.power_table(pd.concat([of_claim, power.of_sweep("mine", GAINS, ["noise"])]), 0.01)
-    (axis,) = plots.power_curves(table, 0.01).axes
-    curve, dot, limit = axis.lines
-    assert (curve.get_label(), limit.get_ydata()[0]) == ("better", 0.01)
-    assert dot.get_xydata().tolist() == [[3.0, pytest.approx(table["told"][0])]]
-    assert curve.get_ydata()[0] == pytest.approx(table["told"][0])  # from 3 runs on
+    both = GAINS.assign(n_draws=[8, 9])
+    table = power.power_table(pd.concat([of_claim, power.of_sweep("mine", both, ["noise"])]), 0.01)
+    (axis,) = plots.power_dots(table, 0.01).axes
+    first, second = (each.get_offsets() for each in axis.collections)
+    assert first.tolist() == [[table["told"][0], 0.0]]
+    assert second.tolist() == [[table["told"][1], 1.0], [table["told"][2], 1.0]]
+    assert axis.lines[1].get_xdata().tolist() == [table["told"][1:].median()]
+    assert [label.get_text() for label in axis.get_yticklabels()] == ["primary, 3 runs", "mine, 8 9 runs"]
 
 
 def crossed(of_run, of_sample, rest, mean, runs=6, samples=50):
@@ -117,7 +119,7 @@ def test_the_undecided_on_shared_samples_are_those_of_compare():
             rows += [(variant, seed, f"s{i}", y, p) for i, (y, p) in enumerate(zip(labels, predictions, strict=True))]
     frame = pd.DataFrame(rows, columns=["variant", "seed", "id", "label", "prediction"])
     frame = frame.assign(dataset="d", title="D", scheme="mosi", draw="shared", test_to_train=0.0, label_bound=3)
-    table = power.on_shared_samples(frame)
+    table = power.on_shared_samples([frame, frame.iloc[:0]])
     assert table["comparison"].tolist() == ["`paper` against `near`"], "far is harmed for sure"
     row = compare(frame).query("variant == 'near' and metric == 'mae'").iloc[0]
     assert table.loc[0, ["estimate", "low", "high"]].tolist() == pytest.approx(

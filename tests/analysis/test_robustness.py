@@ -24,18 +24,19 @@ PAPER, OTHER = np.random.default_rng(0).normal(0.5, 0.02, size=(2, 10))
 
 @pytest.fixture
 def runs():
+    others = [("paper", 1.0, PAPER + 1), ("paper", 100.0, [np.nan] * 10)]  # another weight; runs that chose one
     rows = [
         {"data": "one draw", "seed": seed, "variant": variant, "weight": weight, "test_mae": mae, "settings": ""}
-        for variant, weight, maes in (("paper", 100.0, PAPER), ("no_alignment", 0.0, OTHER))
+        for variant, weight, maes in (("paper", 100.0, PAPER), ("no_alignment", 0.0, OTHER), *others)
         for seed, mae in zip(STUDY.seeds, maes, strict=True)
     ]
     return pd.DataFrame(rows, columns=["data", "seed", "variant", "weight", "settings", *sweeps.MEASURES])
 
 
 def test_a_cause_has_the_mean_and_the_spread_of_its_gains(runs):
-    gains = robustness.sweep_gains(runs, STUDY, "paper", "no_alignment")
+    gains = robustness.sweep_gains(runs, "paper", "no_alignment", 100.0)
     assert gains.tolist() == pytest.approx(OTHER - PAPER)
-    missing = robustness.sweep_gains(runs, STUDY, "paper", "multimodal_only")
+    missing = robustness.sweep_gains(runs, "paper", "multimodal_only", 100.0)
     table = robustness.spreads({"weights": gains, "draws": missing, "one": [0.1]})
     row = table.iloc[0]
     interval = ttest_1samp(gains, 0).confidence_interval()

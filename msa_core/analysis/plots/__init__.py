@@ -12,7 +12,7 @@ from msa_core.analysis.plots.labels import (
     label_view,
 )
 from msa_core.analysis.plots.results import forest, main_comparison, primary_gains
-from msa_core.analysis.plots.robustness import budget_curves, gain_dots, power_curves
+from msa_core.analysis.plots.robustness import budget_curves, gain_dots, power_dots
 from msa_core.analysis.plots.style import empty
 from msa_core.analysis.plots.sweeps import phase_diagram, sweep_figure
 from msa_core.analysis.plots.training import cost_of_parts, loss_terms
@@ -38,7 +38,7 @@ __all__ = [
     "mae_by_arithmetic",
     "main_comparison",
     "phase_diagram",
-    "power_curves",
+    "power_dots",
     "primary_gains",
     "r2_dots",
     "spectra",

@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike
 
 from msa_core.analysis.comparisons import run_interval
 from msa_core.analysis.plots.style import empty, legend_below, panels
-from msa_core.analysis.power import PRIMARY, smallest_told
+from msa_core.analysis.tables.formats import ranges
 
 
 def gain_dots(gains: Mapping[str, ArrayLike], smallest: float) -> Figure:
@@ -59,30 +59,26 @@ def budget_curves(table: pd.DataFrame) -> Figure:
     return figure
 
 
-def power_curves(table: pd.DataFrame, smallest: float) -> Figure:
-    """The smallest gain that so many runs tell: primary comparisons (dot: the runs made), sweeps as a band.
+def power_dots(table: pd.DataFrame, smallest: float) -> Figure:
+    """The smallest gain that each comparison's runs tell, a row for each sweep and one for the primary comparisons.
 
     Args:
         table: as `power.power_table` gives it.
-        smallest: gain in MAE that matters.
+        smallest: gain in MAE that matters, a dotted line.
     """
     if table.empty:
         return empty("No comparison has two runs yet.")
-    figure, (axis,) = panels(1, 4.2)
-    runs = np.unique(np.geomspace(3, 1000, 40).astype(int))
-    primary, swept = table[table["where"] == PRIMARY], table[table["where"] != PRIMARY]
-    if len(swept):
-        low, high = ([smallest_told(sd, n) for n in runs] for sd in swept["sd"].quantile([0.25, 0.75]))
-        axis.fill_between(runs, low, high, color="0.85", label="middle half of the sweeps' comparisons, no correction")
-    for number, row in enumerate(primary.itertuples()):
-        told = [smallest_told(row.sd, n, row.tests) for n in runs]
-        name = str(row.comparison).partition(":")[0]
-        axis.plot(runs, told, color=f"C{number}", label=fill(name, 60))
-        axis.plot(row.n_runs, row.told, marker="o", color=f"C{number}")
-    axis.axhline(smallest, color="black", linewidth=1, linestyle=":")
+    rows = list(table.groupby("where", sort=False))
+    figure, (axis,) = panels(1, 1.0 + 0.28 * len(rows))
+    for place, (_, compared) in enumerate(rows):
+        axis.scatter(compared["told"], np.full(len(compared), place), s=18, color="C0", alpha=0.5, linewidths=0)
+        axis.plot(compared["told"].median(), place, marker="|", markersize=12, color="black")
+    axis.axvline(smallest, color="black", linewidth=1, linestyle=":")
+    counts = [ranges(" ".join(map(str, sorted(set(compared["n_runs"].astype(int)))))) for _, compared in rows]
+    names = [f"{name}, {runs} runs".replace("_", " ") for (name, _), runs in zip(rows, counts, strict=True)]
+    axis.set_yticks(range(len(rows)), names)
+    axis.set_ylim(len(rows) - 0.5, -0.5)
+    axis.grid(visible=False, axis="y")
     axis.set_xscale("log")
-    axis.set_yscale("log")
-    axis.set_xlabel("paired runs")
-    axis.set_ylabel("smallest gain told in 80% of studies")
-    legend_below(figure, axis, columns=1)
+    axis.set_xlabel(f"smallest gain in MAE told in 80% of studies; bar: median; dotted: {smallest:g}")
     return figure
