@@ -113,8 +113,8 @@ def search_markdown(runs: pd.DataFrame, study: Search) -> str:
     values = values.map(lambda value: f"{value:.3g}" if isinstance(value, float) else str(value)).reset_index(names="")
     return (
         "Expected of the best of so many random trials ± standard deviation over searches of this budget (0 for all "
-        f"trials: there is one such search).\n\n{markdown(cells)}\nChosen on validation data. nan: the paper's "
-        f"schedule.\n\n{markdown(values)}"
+        f"trials: there is one such search).\n\n{markdown(cells)}\nChosen on validation data. A value that belongs "
+        f"to a part that the variant lacks changes nothing; nan: the paper's schedule.\n\n{markdown(values)}"
     )
 
 
