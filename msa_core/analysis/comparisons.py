@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -120,7 +121,7 @@ def mean_squares(values: NDArray) -> NDArray:
     )
 
 
-def crossed_half_width(squares: NDArray, runs: int, samples: int, level: float = 0.05) -> NDArray:
+def crossed_half_width(squares: NDArray, runs: float, samples: int, level: float = 0.05) -> NDArray:
     """Half the width of the interval of a mean over crossed runs and samples.
 
     The variance of the mean has two parts: v, what the spread over runs shows, with S - 1 degrees of freedom, and w,
@@ -209,7 +210,7 @@ def compare(predictions: pd.DataFrame, metrics: pd.DataFrame | None = None, refe
 
 def paired_values(
     predictions: pd.DataFrame, metrics: pd.DataFrame | None = None, reference: str = "paper"
-) -> Iterator[tuple[dict[str, str], str, float, pd.DataFrame]]:
+) -> Iterator[tuple[dict[str, Any], str, float, pd.DataFrame]]:
     """What `compare` compares, with its arguments; raises as it does.
 
     Yields:
@@ -230,8 +231,8 @@ def paired_values(
                 if variant != reference:
                     theirs = measured.get((reference, metric), table.iloc[:0])
                     seeds = table.index.intersection(theirs.index)
-                    named = {"dataset": dataset, "title": title, "variant": variant, "metric": metric}
-                    yield named, draw, float(group["test_to_train"].iloc[0]), table.loc[seeds] - theirs.loc[seeds]
+                    named: dict[str, Any] = {"dataset": dataset, "title": title, "variant": variant, "metric": metric}
+                    yield named, str(draw), float(group["test_to_train"].iloc[0]), table.loc[seeds] - theirs.loc[seeds]
 
 
 COLUMNS = [
