@@ -75,7 +75,7 @@ def test_every_comparison_is_a_dot_in_the_row_of_its_sweep():
     assert first.tolist() == [[table["told"][0], 0.0]]
     assert second.tolist() == [[table["told"][1], 1.0], [table["told"][2], 1.0]]
     assert axis.lines[1].get_xdata().tolist() == [table["told"][1:].median()]
-    assert [label.get_text() for label in axis.get_yticklabels()] == ["primary, 3 runs", "mine, 8 9 runs"]
+    assert [label.get_text() for label in axis.get_yticklabels()] == ["primary, 3 runs", "mine, 8–9 runs"]
 
 
 def crossed(of_run, of_sample, rest, mean, runs=6, samples=50):

@@ -10,7 +10,6 @@ from numpy.typing import ArrayLike
 
 from msa_core.analysis.comparisons import run_interval
 from msa_core.analysis.plots.style import empty, legend_below, panels
-from msa_core.analysis.tables.formats import ranges
 
 
 def gain_dots(gains: Mapping[str, ArrayLike], smallest: float) -> Figure:
@@ -54,6 +53,7 @@ def budget_curves(table: pd.DataFrame) -> Figure:
             axis.fill_between(curve["budget"], mean - sd, mean + sd, color=f"C{number}", alpha=0.15, linewidth=0)
         axis.set_title(title)
         axis.set_xlabel("budget (trials)")
+        axis.xaxis.get_major_locator().set_params(integer=True)
     axes[0].set_ylabel("expected MAE (label units)")
     legend_below(figure, *axes)
     return figure
@@ -68,17 +68,22 @@ def power_dots(table: pd.DataFrame, smallest: float) -> Figure:
     """
     if table.empty:
         return empty("No comparison has two runs yet.")
-    rows = list(table.groupby("where", sort=False))
+    rows, least = list(table.groupby("where", sort=False)), smallest / 20
     figure, (axis,) = panels(1, 1.0 + 0.28 * len(rows))
-    for place, (_, compared) in enumerate(rows):
-        axis.scatter(compared["told"], np.full(len(compared), place), s=18, color="C0", alpha=0.5, linewidths=0)
-        axis.plot(compared["told"].median(), place, marker="|", markersize=12, color="black")
+    names = []
+    for place, (where, compared) in enumerate(rows):
+        told = compared["told"].clip(lower=least)
+        axis.scatter(told, np.full(len(told), place), s=18, color="C0", alpha=0.5, linewidths=0)
+        axis.plot(told.median(), place, marker="|", markersize=12, color="black")
+        runs = dict.fromkeys(f"{runs:.0f}" for runs in (compared["n_runs"].min(), compared["n_runs"].max()))
+        names.append(f"{where}, {'–'.join(runs)} runs".replace("_", " "))
     axis.axvline(smallest, color="black", linewidth=1, linestyle=":")
-    counts = [ranges(" ".join(map(str, sorted(set(compared["n_runs"].astype(int)))))) for _, compared in rows]
-    names = [f"{name}, {runs} runs".replace("_", " ") for (name, _), runs in zip(rows, counts, strict=True)]
     axis.set_yticks(range(len(rows)), names)
     axis.set_ylim(len(rows) - 0.5, -0.5)
     axis.grid(visible=False, axis="y")
     axis.set_xscale("log")
-    axis.set_xlabel(f"smallest gain in MAE told in 80% of studies; bar: median; dotted: {smallest:g}")
+    axis.xaxis.set_major_formatter("{x:g}")
+    axis.set_xlabel(
+        f"smallest gain told in 80% of studies (label units; {least:g}: or less); bar: median; dotted: {smallest:g}"
+    )
     return figure
