@@ -6,6 +6,7 @@ CORES ?= 2
 GRID ?= small
 VARIANT ?= paper
 SWEEP ?= phase
+SEARCH ?= alignment
 PROFILE ?=
 GPUS ?=
 BATCH := $(BIN)/python workflow/batch.py
@@ -13,7 +14,7 @@ WHERE = $(if $(GPUS),--gpus $(GPUS)) $(if $(PROFILE),--profile $(PROFILE))
 # A process for each core, each with one thread and with whole files of tests.
 PYTEST := OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/pytest --numprocesses $(CORES) --dist loadfile
 
-.PHONY: study runs prepare report verify weights sweep test test-fast coverage wheel docs slurm-check lab check lock clean
+.PHONY: study runs prepare report verify weights sweep search test test-fast coverage wheel docs slurm-check lab check lock clean
 .DEFAULT_GOAL := study
 
 $(READY): requirements-torch.lock requirements.lock pyproject.toml
@@ -44,6 +45,9 @@ weights: $(READY) ## choose the alignment's weight of DATASET (and VARIANT) on v
 
 sweep: $(READY) ## train the runs of SWEEP (of config/study.yaml) that are not recorded; 12_phase_diagram and 14_other_parts show them
 	$(BIN)/python workflow/sweep.py $(SWEEP) --processes $(CORES)
+
+search: $(READY) ## train the runs of the random search SEARCH (of config/study.yaml) that are not recorded; 08_robustness shows them
+	$(BIN)/python workflow/search.py $(SEARCH) --processes $(CORES)
 
 test: $(READY) ## every test, the doctests and the notebooks included
 	$(PYTEST)

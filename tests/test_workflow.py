@@ -31,12 +31,13 @@ RULES = (
     "shared_and_private_planted",
     "efficiency",
     "plug_and_play",
+    "robustness",
     "phase_diagram",
     "other_parts",
     "same_numbers",
     "report",
 )
-NO_GRID = ("efficiency", "plug_and_play", "phase_diagram", "other_parts", "same_numbers")
+NO_GRID = ("efficiency", "plug_and_play", "robustness", "phase_diagram", "other_parts", "same_numbers")
 ANALYSES = dict.fromkeys(RULES, 1)
 OF_A_GRID = {rule: 1 for rule in RULES if rule not in NO_GRID}  # they read no runs
 

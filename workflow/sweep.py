@@ -34,6 +34,7 @@ from msa_core.analysis.tables import label_agreement
 from msa_core.config import RunConfig, Sweep, SweepCell, resolve, sweep, sweeps
 from msa_core.data import FeatureSet
 from msa_core.diagnostics import CONFLICT
+from msa_core.interfaces import Model
 from msa_core.training import Fit
 from msa_core.vocabulary import VOCABULARY, planted_tokenizer
 
@@ -76,21 +77,34 @@ def measure(study: Sweep, chooses: bool, job: list[Run]) -> list[dict[str, Any]]
             data = build.dataset(config)
             drawn[key] = data, information.of_frames(data["test"]) if informs else {}
         data, of_frames = drawn[key]
-        started = time.process_time()
-        model, fitted = trained(config, data)
-        valid_mae = fitted.history.set_index("epoch")["valid_mae"]
+        row, model, fitted = outcome(config, data, tested=not chooses)
         cell, seed, variant, weight = run
         rows.append(
             dict(zip(study.factors, cell.levels, strict=True))
-            | {"seed": seed, "variant": variant, "weight": weight, "settings": fingerprint(config)}
-            | {"epochs": len(valid_mae), "best_epoch": fitted.best_epoch, "valid_mae": valid_mae[fitted.best_epoch]}
-            | {"test_mae": None if chooses else absolute_errors(model, data["test"]).mean()}
-            | (label_quality(fitted, data["train"]) | {"cpu_seconds": time.process_time() - started})
+            | {"seed": seed, "variant": variant, "weight": weight}
+            | row
+            | label_quality(fitted, data["train"])
             | conflicts(fitted.history)
             | (information.of_encodings(model, data["test"]) if informs else {})
             | of_frames
         )
     return rows
+
+
+def outcome(config: RunConfig, data: dict[str, FeatureSet], tested: bool = True) -> tuple[dict[str, Any], Model, Fit]:
+    """Train one run: what is kept of every run, besides what names it; the model, and how it was trained."""
+    started = time.process_time()
+    model, fitted = trained(config, data)
+    valid_mae = fitted.history.set_index("epoch")["valid_mae"]
+    row = {
+        "settings": fingerprint(config),
+        "epochs": len(valid_mae),
+        "best_epoch": fitted.best_epoch,
+        "valid_mae": valid_mae[fitted.best_epoch],
+        "test_mae": absolute_errors(model, data["test"]).mean() if tested else None,
+        "cpu_seconds": time.process_time() - started,
+    }
+    return row, model, fitted
 
 
 def label_quality(fitted: Fit, train: FeatureSet) -> dict[str, float]:

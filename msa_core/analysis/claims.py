@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy.stats import chi2
 
 from msa_core import MODALITIES
 from msa_core.analysis.claims_features import BASELINE, information, nearness, private_information, shrinking
@@ -14,7 +13,7 @@ from msa_core.analysis.claims_labels import nearer_labels, settled_labels, settl
 from msa_core.analysis.claims_primary import primary_claims
 from msa_core.analysis.claims_rule import COLUMNS, LIMIT_RULE, RULE, SMALLEST_MAE, Claim, corrected, verdict
 from msa_core.analysis.collect import Records
-from msa_core.analysis.comparisons import Interval, compare, run_interval
+from msa_core.analysis.comparisons import Interval, compare, run_interval, spread_interval
 from msa_core.config import Primary, resolve
 
 __all__ = [
@@ -268,9 +267,8 @@ def _seeds(metrics: pd.DataFrame, bounds: dict[str, float]) -> Iterator[Claim]:
     for title, runs in mae.groupby("title", sort=False):
         values = runs["paper"].dropna()
         if len(values):
-            smallest, freedom = SMALLEST_MAE * bounds[str(title)], len(values) - 1
-            spread, nan = float(values.std(ddof=1)), float("nan")
-            low, high = spread * np.sqrt(freedom / chi2.ppf([0.975, 0.025], freedom)) if freedom else (nan, nan)
+            smallest, spread = SMALLEST_MAE * bounds[str(title)], float(values.std(ddof=1))
+            low, high = spread_interval(spread, len(values))
             gain = Interval(smallest - spread, smallest - high, smallest - low)
             alignment = (runs[BASELINE] - runs["paper"]).mean()
             note = f"the alignment's gain is {alignment:+.4f}"

@@ -3,7 +3,7 @@
 Every claim is put as a gain that is above 0 if the claim holds.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -92,9 +92,17 @@ def runs_to_decide(estimate: float, spread: float, smallest: float, tests: int =
     18
     """
 
+    return fewest_runs(
+        lambda runs, level: float(t.isf(level / 2, runs - 1) * spread / np.sqrt(runs)), estimate, smallest, tests
+    )
+
+
+def fewest_runs(half_width: Callable[[float, float], float], estimate: float, smallest: float, tests: int = 1) -> float:
+    """`runs_to_decide` for any interval: `half_width` of a number of runs and a level; infinite: no number decides."""
+
     def runs(level: float, distance: float) -> float:
         def excess(number: float) -> float:
-            return float(t.isf(level / 2, number - 1) * spread / np.sqrt(number) - distance)
+            return half_width(number, level) - distance
 
         if distance <= 0 or excess(MOST_RUNS) >= 0:
             return np.inf

@@ -91,6 +91,15 @@ def records(chosen: list[GridRun], grid: str, runs: str = "") -> Records:
     return of_runs(chosen, from_root(runs)) if runs else of_files(chosen, paths.RECORDS / grid)
 
 
+def if_recorded(grid: str) -> Records | None:
+    """The committed records of a grid; None, and said so, if none has the settings that it has now."""
+    try:
+        return records(config_grid(grid), grid)
+    except (FileNotFoundError, ValueError):  # no run, no such grid
+        print(f"The grid {grid} is not recorded; make study GRID={grid} trains its runs.")
+        return None
+
+
 def of_dataset(grid: str, dataset: str, variants: list[str], runs: str = "") -> Records:
     """`records` of some variants on one data set, as notebooks 04 to 06 read them; prints how many, and their note.
 

@@ -1,13 +1,14 @@
 """Differences between variants with what is uncertain about them: frames in, frames out."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 from scipy.optimize import brentq
-from scipy.stats import t
+from scipy.stats import chi2, t
 
 COMPARED = {"mosi": ("mae", "corr", "acc2_non0"), "sims": ("mae", "corr", "acc2")}
 
@@ -52,6 +53,21 @@ def run_interval(values: ArrayLike, test_to_train: float = 0.0) -> Interval:
         return Interval(float(table.mean()) if runs else float("nan"))
     error = table.std(ddof=1) * np.sqrt(1 / runs + test_to_train)
     return _interval(float(table.mean()), lambda level: t.isf(level / 2, runs - 1) * error)
+
+
+def spread_interval(spread: float, runs: int) -> tuple[float, float]:
+    """The 95% interval of a standard deviation over independent runs, from the chi-squared distribution.
+
+    Both nan for fewer than two runs.
+
+    >>> low, high = spread_interval(1.0, 10)
+    >>> round(low, 3), round(high, 3)  # sqrt(9 / 19.023), sqrt(9 / 2.700)
+    (0.688, 1.826)
+    """
+    if runs < 2:
+        return float("nan"), float("nan")
+    low, high = spread * np.sqrt((runs - 1) / chi2.ppf([0.975, 0.025], runs - 1))
+    return float(low), float(high)
 
 
 def crossed_interval(values: ArrayLike) -> Interval:
@@ -105,7 +121,7 @@ def mean_squares(values: NDArray) -> NDArray:
     )
 
 
-def crossed_half_width(squares: NDArray, runs: int, samples: int, level: float = 0.05) -> NDArray:
+def crossed_half_width(squares: NDArray, runs: float, samples: int, level: float = 0.05) -> NDArray:
     """Half the width of the interval of a mean over crossed runs and samples.
 
     The variance of the mean has two parts: v, what the spread over runs shows, with S - 1 degrees of freedom, and w,
@@ -177,34 +193,46 @@ def compare(predictions: pd.DataFrame, metrics: pd.DataFrame | None = None, refe
     Raises:
         ValueError: two runs that share a test set were not tested on the same samples, or metrics are missing.
     """
+    rows = []
+    for named, draw, ratio, values in paired_values(predictions, metrics, reference):
+        per_run = values.to_numpy().mean(axis=1)
+        samples = predictions.loc[predictions["dataset"] == named["dataset"], "id"].nunique()
+        rows.append(
+            named
+            | vars(crossed_interval(values) if draw == "shared" else run_interval(per_run, ratio))
+            | {"sd_seeds": per_run.std(ddof=1) if len(values) > 1 else np.nan, "n_samples": samples}
+            | {"n_seeds": len(values), "seeds": " ".join(map(str, values.index)), "draw": draw}
+        )
+    table = pd.DataFrame(rows, columns=COLUMNS)
+    table["p_holm"] = table.groupby(["title", "metric"], sort=False)["p"].transform(holm)
+    return table.rename(columns={"estimate": "difference"})
+
+
+def paired_values(
+    predictions: pd.DataFrame, metrics: pd.DataFrame | None = None, reference: str = "paper"
+) -> Iterator[tuple[dict[str, Any], str, float, pd.DataFrame]]:
+    """What `compare` compares, with its arguments; raises as it does.
+
+    Yields:
+        dataset, title, variant and metric; draw; test_to_train; the variant's values minus the reference's: a row a
+        seed that both have, a column a test sample (draw: "shared"), or one column.
+    """
     own = predictions["draw"] != "shared"
     if own.any() and metrics is None:
         raise ValueError(
             f"compare: got no metrics for {sorted(set(predictions.loc[own, 'dataset']))}, whose runs each have "
             "test samples of their own, expected those of every run; pass the frame `metrics` of the same records"
         )
-    rows = []
     of_runs = predictions.iloc[:0] if metrics is None else metrics[metrics["draw"] != "shared"]
     for frame, measure in ((predictions[~own], _of_samples), (of_runs, _of_runs)):
         for (dataset, title, scheme, draw), group in frame.groupby(["dataset", "title", "scheme", "draw"], sort=False):
             measured = measure(group, str(scheme))
-            samples = predictions.loc[predictions["dataset"] == dataset, "id"].nunique()
             for (variant, metric), table in measured.items():
-                if variant == reference:
-                    continue
-                theirs = measured.get((reference, metric), table.iloc[:0])
-                seeds = table.index.intersection(theirs.index)
-                values = (table.loc[seeds] - theirs.loc[seeds]).to_numpy()
-                per_run, ratio = values.mean(axis=1), float(group["test_to_train"].iloc[0])
-                rows.append(
-                    {"dataset": dataset, "title": title, "variant": variant, "metric": metric}
-                    | vars(crossed_interval(values) if draw == "shared" else run_interval(per_run, ratio))
-                    | {"sd_seeds": per_run.std(ddof=1) if len(seeds) > 1 else np.nan, "n_samples": samples}
-                    | {"n_seeds": len(seeds), "seeds": " ".join(map(str, seeds)), "draw": draw}
-                )
-    table = pd.DataFrame(rows, columns=COLUMNS)
-    table["p_holm"] = table.groupby(["title", "metric"], sort=False)["p"].transform(holm)
-    return table.rename(columns={"estimate": "difference"})
+                if variant != reference:
+                    theirs = measured.get((reference, metric), table.iloc[:0])
+                    seeds = table.index.intersection(theirs.index)
+                    named: dict[str, Any] = {"dataset": dataset, "title": title, "variant": variant, "metric": metric}
+                    yield named, str(draw), float(group["test_to_train"].iloc[0]), table.loc[seeds] - theirs.loc[seeds]
 
 
 COLUMNS = [

@@ -9,7 +9,8 @@ from msa_core.config.files import load_preset, load_variants, load_yaml
 from msa_core.config.notebooks import refuse_unknown_parameters
 from msa_core.config.problems import problems
 from msa_core.config.run import RunConfig, resolve
-from msa_core.config.study import GridRun, Primary, families, grid, jobs, primary, sweep, sweeps
+from msa_core.config.searches import Search
+from msa_core.config.study import GridRun, Primary, families, grid, jobs, primary, search, searches, sweep, sweeps
 from msa_core.config.sweeps import Sweep, SweepCell
 from msa_core.config.training import GroupsConfig, TrainingConfig
 
@@ -19,6 +20,7 @@ __all__ = [
     "GroupsConfig",
     "Primary",
     "RunConfig",
+    "Search",
     "Settings",
     "Sweep",
     "SweepCell",
@@ -33,6 +35,8 @@ __all__ = [
     "problems",
     "refuse_unknown_parameters",
     "resolve",
+    "search",
+    "searches",
     "sweep",
     "sweeps",
 ]

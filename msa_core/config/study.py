@@ -1,4 +1,4 @@
-"""The study's grids of runs, its primary comparisons, its sweeps and its families of exploratory comparisons."""
+"""The study's grids of runs, its primary comparisons, its sweeps, its searches and its families of comparisons."""
 
 from collections.abc import Collection
 from itertools import combinations
@@ -11,6 +11,7 @@ from msa_core.config.base import Count, Name, Number, Seed, Seeds, Settings, Tex
 from msa_core.config.files import load_preset, load_variants, load_yaml
 from msa_core.config.problems import problems
 from msa_core.config.run import resolve
+from msa_core.config.searches import Search
 from msa_core.config.sweeps import Sweep
 
 LABELS_COMPARED = ("paper", "copied_labels")
@@ -84,6 +85,7 @@ class Study(Settings):
     grids: dict[Name, list[GridEntry]]
     primary: Primary
     sweeps: dict[Name, Sweep]
+    searches: dict[Name, Search]
     families: dict[Name, list[Name]]
     in_no_family: list[Name]
 
@@ -202,6 +204,27 @@ def sweep(name: str) -> Sweep:
 def sweeps() -> list[str]:
     """The names of the sweeps of `config/study.yaml`."""
     return list(load_study().sweeps)
+
+
+def search(name: str) -> Search:
+    """A random search of `config/study.yaml`.
+
+    Raises:
+        ValueError: an unknown search or variant.
+
+    >>> search("alignment").trials, search("alignment").variants
+    (30, ('paper', 'no_alignment'))
+    """
+    found, variants = load_study().searches, load_variants()
+    require_known("search", name, found, "config/study.yaml")
+    for variant in found[name].variants:
+        require_known(f"variant of {name}", variant, variants, "config/variants.yaml")
+    return found[name]
+
+
+def searches() -> list[str]:
+    """The names of the searches of `config/study.yaml`."""
+    return list(load_study().searches)
 
 
 def families() -> dict[str, list[str]]:

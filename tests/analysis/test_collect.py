@@ -214,3 +214,8 @@ def test_a_mix_of_arithmetics_is_named_unless_it_is_float64(precision, mixed):
     assert (expected in note) == mixed
     assert bool(note) == mixed
     assert collect.Records(runs.iloc[::2], nothing, nothing, lambda _: nothing).note == ""
+
+
+def test_a_grid_that_is_not_recorded_is_named(capsys):
+    assert collect.if_recorded("nothing") is None
+    assert "The grid nothing is not recorded; make study GRID=nothing trains its runs." in capsys.readouterr().out

@@ -12,16 +12,19 @@ from msa_core.analysis.plots.labels import (
     label_view,
 )
 from msa_core.analysis.plots.results import forest, main_comparison, primary_gains
+from msa_core.analysis.plots.robustness import budget_curves, gain_dots, power_dots
 from msa_core.analysis.plots.style import empty
 from msa_core.analysis.plots.sweeps import phase_diagram, sweep_figure
 from msa_core.analysis.plots.training import cost_of_parts, loss_terms
 
 __all__ = [
     "alignment_distances",
+    "budget_curves",
     "cost_of_parts",
     "covariances",
     "empty",
     "forest",
+    "gain_dots",
     "information_dots",
     "interventions",
     "label_agreement",
@@ -35,6 +38,7 @@ __all__ = [
     "mae_by_arithmetic",
     "main_comparison",
     "phase_diagram",
+    "power_dots",
     "primary_gains",
     "r2_dots",
     "spectra",
