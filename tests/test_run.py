@@ -171,9 +171,14 @@ def test_a_state_belongs_to_what_decides_its_numbers(tmp_path):
 
 def test_two_processes_never_share_a_run(tmp_path, monkeypatch):
     monkeypatch.setattr(run, "LOCK_SECONDS", 0.1)
+    monkeypatch.setenv("SLURM_JOB_ID", "7")
     folder = tmp_path / "seed-1"
-    with FileLock(tmp_path / ".seed-1.lock"), pytest.raises(RuntimeError, match=r"another process is at this run"):
-        run.train(settings(seed=1), folder)
+    with FileLock(tmp_path / ".seed-1.lock"):
+        with pytest.raises(RuntimeError, match=r"another process is at this run; wait for it"):
+            run.train(settings(seed=1), folder)
+        run._state_file(settings(seed=1), folder, {})
+        with pytest.raises(RuntimeError, match=r"at this run \(process \d+ of .*, SLURM job 7\); wait"):
+            run.train(settings(seed=1), folder)
     assert not folder.exists()
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Collection
 from itertools import combinations
-from typing import Annotated, Literal
+from typing import Annotated, Literal, NamedTuple
 
 from pydantic import Field, ValidationError
 
@@ -31,6 +31,9 @@ class GridEntry(Settings):
     variants: Annotated[list[Name], Field(min_length=1)]
     seeds: Seeds = Field(description="a list, or the first and the last: 1111-1115")
     runs_per_job: Count = Field(1, description="trained by one process; 1: each by a notebook of its own")
+    threads: Count = Field(1, description="of a process; in float32, another number rounds otherwise")
+    minutes: Count = Field(60, description="for a run, where a cluster limits the time")
+    memory_mb: Count | None = Field(None, description="of a process; None: estimated (msa_core.requirements.memory)")
 
     def runs(self) -> list[GridRun]:
         """Variant by variant, every seed."""
@@ -39,6 +42,20 @@ class GridEntry(Settings):
             for variant in self.variants
             for seed in self.seeds
         ]
+
+
+class Job(NamedTuple):
+    """Runs of a grid that one process trains.
+
+    Attributes:
+        name: stays the same when some of its runs are finished: each node of a cluster reads the plan anew.
+        runs: those that are still to be trained.
+        entry: of the grid, for what the process needs.
+    """
+
+    name: str
+    runs: list[GridRun]
+    entry: GridEntry
 
 
 class PrimaryComparison(Settings):
@@ -115,22 +132,25 @@ def grid(name: str, dataset: str | None = None, variants: list[str] | None = Non
     return chosen
 
 
-def jobs(name: str, unfinished: Collection[GridRun]) -> list[list[GridRun]]:
-    """Runs of a grid that are trained by one process each, those that are still to be trained.
+def jobs(name: str, unfinished: Collection[GridRun]) -> list[Job]:
+    """The processes that train runs of a grid, those that have something to train.
 
     Args:
         name: of the grid.
         unfinished: the runs to be trained.
 
     >>> runs = grid("full", dataset="mmmo_audio_vision", variants=["paper"])
-    >>> [len(job) for job in jobs("full", runs)]
-    [10]
+    >>> [(job.name, len(job.runs)) for job in jobs("full", runs)][0]
+    ('mmmo_audio_vision_paper_1111', 10)
     """
     chosen = []
     for entry in load_study().grids[name]:
-        runs, size = [run for run in entry.runs() if run in unfinished], entry.runs_per_job
-        chosen += [runs[start : start + size] for start in range(0, len(runs), size)]
-    return chosen
+        runs, size = entry.runs(), entry.runs_per_job
+        for start in range(0, len(runs), size):
+            first = runs[start]
+            left = [run for run in runs[start : start + size] if run in unfinished]
+            chosen.append(Job(f"{first.dataset}_{first.variant}_{first.seed}", left, entry))
+    return [job for job in chosen if job.runs]
 
 
 def primary() -> Primary:

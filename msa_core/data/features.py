@@ -1,7 +1,7 @@
 """One split's features, stored ragged (without padding), and batches padded to their longest sequence."""
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
@@ -29,6 +29,7 @@ class Batch:
         lengths: modality -> (B,) int64, on the CPU; 0: the modality is absent from this sample.
         present: modality -> (B,) bool, for each modality that a sample of the split lacks (of the split, not of the
             batch: all batches of a split have the same keys); a modality that is no key is present in every sample.
+        shared: place of each sample of the whole batch, of which these are one process's share; None: they are all.
     """
 
     index: Tensor
@@ -36,9 +37,15 @@ class Batch:
     sequences: dict[str, Tensor]
     lengths: dict[str, Tensor]
     present: dict[str, Tensor] = field(default_factory=dict)
+    shared: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.index)
+
+    @property
+    def whole_index(self) -> Tensor:
+        """Place of each sample of the whole batch."""
+        return self.index if self.shared is None else self.shared
 
     def having(self, *modalities: str) -> Tensor:
         """The samples that have all of these modalities, (B,) bool."""
@@ -53,6 +60,7 @@ class Batch:
             labels=self.labels.to(device),
             sequences={modality: sequence.to(device) for modality, sequence in self.sequences.items()},
             present={modality: present.to(device) for modality, present in self.present.items()},
+            shared=None if self.shared is None else self.shared.to(device),
         )
 
 
@@ -231,6 +239,7 @@ def batches(
     shuffle_seed: int | None = None,
     by_length: bool = True,
     multiple: int = 1,
+    share: Callable[[Tensor], Tensor] | None = None,
     first: int = 0,
 ) -> Iterator[Batch]:
     """Every sample once, in batches of similar length.
@@ -248,6 +257,7 @@ def batches(
         by_length: False: shuffled batches are random, of any lengths.
         multiple: the number of samples is cut to a multiple of this, and the rest, the last ones of the random order,
             is left out; 1: nothing is. A multiple of `batch_size` makes every batch full.
+        share: takes the samples of a batch to those that are read, one process's; None: all are.
         first: so many batches at the start are left out, and not read.
 
     Raises:
@@ -258,7 +268,7 @@ def batches(
     number = number_of_batches(features, batch_size, multiple)
     samples = len(features) // multiple * multiple
     for places in batch_places(features.shards, cost, samples, batch_size, number, shuffle_seed, by_length)[first:]:
-        yield features.batch(places)
+        yield features.batch(places) if share is None else replace(features.batch(share(places)), shared=places)
 
 
 def number_of_batches(features: FeatureSet, batch_size: int, multiple: int = 1) -> int:

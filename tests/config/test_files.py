@@ -224,7 +224,10 @@ def test_jobs_have_no_more_runs_than_their_entry_says_and_no_finished_ones(confi
     entry = ENTRY.replace("[1, 2]", "1-7, runs_per_job: 3")
     config("study.yaml", f"grids: {{small: [{entry}]}}{REST}")
     unfinished = [run for run in grid("small") if run.seed != 2]
-    assert [[run.seed for run in job] for job in jobs("small", unfinished)] == [[1, 3, 4], [5, 6, 7]]
+    found = jobs("small", unfinished)
+    assert [[run.seed for run in job.runs] for job in found] == [[1, 3], [4, 5, 6], [7]]
+    fewer = jobs("small", [run for run in unfinished if run.seed not in (4, 7)])
+    assert [(job.name, len(job.runs)) for job in fewer] == [(found[0].name, 2), (found[1].name, 2)]
 
 
 def test_runs_of_a_grid_are_chosen_by_data_set_and_variant():
