@@ -7,10 +7,14 @@ GRID ?= small
 VARIANT ?= paper
 SWEEP ?= phase
 SEARCH ?= alignment
+PROFILE ?=
+GPUS ?=
+BATCH := $(BIN)/python workflow/batch.py
+WHERE = $(if $(GPUS),--gpus $(GPUS)) $(if $(PROFILE),--profile $(PROFILE))
 # A process for each core, each with one thread and with whole files of tests.
 PYTEST := OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/pytest --numprocesses $(CORES) --dist loadfile
 
-.PHONY: study report verify weights sweep search test test-fast wheel lab check lock clean
+.PHONY: study runs prepare report verify weights sweep search test test-fast coverage wheel docs slurm-check lab check lock clean
 .DEFAULT_GOAL := study
 
 $(READY): requirements-torch.lock requirements.lock pyproject.toml
@@ -22,10 +26,16 @@ $(READY): requirements-torch.lock requirements.lock pyproject.toml
 	touch $@
 
 study: $(READY) ## train every run of the grid that is not finished, record it, then write tables, figures and the report
-	@$(BIN)/python workflow/batch.py --grid $(GRID) --cores $(CORES)
+	@$(BATCH) --grid $(GRID) --cores $(CORES) $(WHERE)
+
+runs: $(READY) ## of study, the training alone: `make report` makes the tables, on this computer or another one
+	@$(BATCH) --grid $(GRID) --cores $(CORES) $(WHERE) --runs-only
+
+prepare: $(READY) ## fetch the text encoders of the grid and build its caches, for runs on nodes without a network
+	@$(BATCH) --grid $(GRID) --prepare-only
 
 report: $(READY) ## tables, figures and the report from the committed records alone, without a run or its data
-	@$(BIN)/python workflow/batch.py --grid $(GRID) --cores $(CORES) --recorded-only
+	@$(BATCH) --grid $(GRID) --cores $(CORES) --recorded-only
 
 verify: $(READY) ## train one seed of each variant of the grid again: does this code on this machine give the recorded numbers?
 	OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/python workflow/verify.py --grid $(GRID)
@@ -45,8 +55,17 @@ test: $(READY) ## every test, the doctests and the notebooks included
 test-fast: $(READY) ## the tests for daily work: all but those marked slow
 	$(PYTEST) -m "not slow"
 
+coverage: $(READY) ## every test, with the lines of msa_core that none reaches; fewer than 95% is an error
+	$(PYTEST) --cov
+
 wheel: $(READY) ## build the wheel into dist/ and use it in a new environment, extra by extra; downloads them all
 	$(BIN)/python tests/try_wheel.py $(PIPFLAGS)
+
+docs: $(READY) ## the site, in build/docs; a warning is an error
+	$(BIN)/sphinx-build --quiet --fail-on-warning --keep-going -c docs . build/docs
+
+slurm-check: $(READY) ## a small grid on a SLURM of this computer's own; needs root and Debian's packages of SLURM
+	$(BIN)/python tests/try_slurm.py check
 
 lab: $(READY) ## JupyterLab on the notebooks
 	OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/jupyter lab notebooks

@@ -6,7 +6,7 @@ Shape letters used throughout: B samples in a batch, N samples in a split, T tim
 from importlib import import_module
 from typing import Any
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 MODALITIES = ("text", "audio", "vision")
 SPLITS = ("train", "valid", "test")
 

@@ -3,7 +3,7 @@
 A new part is a class, its settings (`msa_core.config`), and its case here.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
@@ -16,10 +16,12 @@ from msa_core.config import distances as chosen
 from msa_core.config import model as models
 from msa_core.config import objective as objectives
 from msa_core.data import FeatureSet, draw_seed, load_features, planted_features, require_file
+from msa_core.data.impaired import impaired
 from msa_core.data.resplit import resplit
 from msa_core.encoders import FrameEncoder, FrozenText, TextEncoder, load_text_encoder, load_tokenizer, most_tokens
 from msa_core.frozen import freeze_text
 from msa_core.fusion import Concatenation
+from msa_core.hosts.alternating import Alternating
 from msa_core.hosts.mag_bert import MAGBert
 from msa_core.hosts.misa import MISA
 from msa_core.hosts.mmim import MMIM
@@ -30,6 +32,7 @@ from msa_core.model import Head, MSAModel, Projection
 from msa_core.objective import Balance, MultiTaskLoss
 from msa_core.parts import controls, distances, fusions
 from msa_core.parts.balance import PCGrad, UncertaintyWeights
+from msa_core.parts.contrast import label_contrast
 from msa_core.parts.damped import DampedLabels
 from msa_core.parts.ensembles import EnsembleLabels
 from msa_core.parts.low_rank import LowRankFusion
@@ -37,12 +40,14 @@ from msa_core.parts.neighbours import NearestNeighbourLabels
 from msa_core.parts.residual import ResidualLabels
 from msa_core.paths import from_root
 from msa_core.precision import default_dtype, dtype_of
+from msa_core.requirements import features_cache
 
 
 def dataset(config: RunConfig, statistics: Mapping[str, Tensor] | None = None) -> dict[str, FeatureSet]:
     """The three splits: text in the tokens of the run's encoder, or in its states if that is frozen; some modalities
-    alone where `dataset.modalities` says so, dealt anew where `dataset.resplit` does, some samples without a modality
-    where `dataset.missing` does, some of the train split without a label where `dataset.unlabelled` does.
+    alone where `dataset.modalities` says so, dealt anew where `dataset.resplit` does, with noise where `dataset.noise`
+    does, some samples without a modality where `dataset.missing` or `dataset.patterns` does, some of the train split
+    without a label where `dataset.unlabelled` does.
 
     Args:
         config: the run's settings.
@@ -57,15 +62,13 @@ def dataset(config: RunConfig, statistics: Mapping[str, Tensor] | None = None) -
     if path is not None:
         require_file(path)  # before a tokenizer is fetched for it
     tokenizer = load_tokenizer(config.text.encoder)
-    cache = None
-    if path is None:
+    cache = features_cache(config)
+    if path is None or cache is None:
         planted = settings.planted.model_dump()
         if planted["seed"] is None:
             planted["seed"] = draw_seed(config.seed)
         data = planted_features(**planted, max_tokens=settings.max_tokens, tokenizer=tokenizer)
     else:
-        folder = path.parent if settings.cache_folder is None else from_root(settings.cache_folder)
-        cache = folder / f"{path.name}.cache"
         data = load_features(
             path,
             tokenizer=tokenizer,
@@ -73,7 +76,7 @@ def dataset(config: RunConfig, statistics: Mapping[str, Tensor] | None = None) -
             standardise=settings.standardise,
             max_frames=settings.max_frames,
             max_tokens=settings.max_tokens,
-            cache_folder=folder,
+            cache_folder=cache.parent,
             statistics=statistics,
         )
     _refuse_long_text(data, config, most_tokens(config.text.encoder, tokenizer))
@@ -83,9 +86,7 @@ def dataset(config: RunConfig, statistics: Mapping[str, Tensor] | None = None) -
         data = {split: features.only(settings.modalities) for split, features in data.items()}
     if settings.resplit:
         data = resplit(data, config.seed, statistics)
-    for split, shares in settings.missing.items():
-        for modality, share in shares.items():
-            data[split] = data[split].dropping(modality, share, config.seed)
+    data = impaired(data, settings, config.seed)
     if settings.unlabelled.share:
         data["train"] = data["train"].hiding_labels(**settings.unlabelled.model_dump(), seed=config.seed)
     return {split: features.to(dtype_of(config.training.precision)) for split, features in data.items()}
@@ -120,6 +121,7 @@ def parts(config: RunConfig, train: FeatureSet) -> Parts:
             config.objective.weight_adjustment,
             balance(config.objective.balance, made.tasks),
             unlabelled=bool(train.given),
+            contrast=contrast(config.objective.contrast),
         )
         return Parts(made, objective, labels(config, train, made))
 
@@ -146,6 +148,8 @@ def _model(config: RunConfig, train: FeatureSet) -> Model:
             return host(MISA, config, train, settings.width)
         case models.MMIMConfig() as settings:
             return host(MMIM, config, train, settings.frames.width, text_as_encoded=True)
+        case models.AlternatingConfig() as settings:
+            return host(Alternating, config, train, settings.frames.width, text_as_encoded=True)
         case models.MAGBertConfig() as settings:
             return host(MAGBert, config, train, settings.frames.width, text_as_encoded=True)
 
@@ -339,3 +343,11 @@ def balance(settings: objectives.BalanceConfig, tasks: tuple[str, ...]) -> Balan
             return UncertaintyWeights(tasks)
         case objectives.PCGrad():
             return PCGrad()
+
+
+def contrast(settings: objectives.LabelContrast | None) -> Callable[[Tensor, Tensor], Tensor] | None:
+    """Of the multimodal features by their labels, with its weight."""
+    if settings is None:
+        return None
+    weight, temperature = settings.weight, settings.temperature
+    return lambda features, y: weight * label_contrast(features, y, temperature)

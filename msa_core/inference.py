@@ -8,6 +8,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from msa_core import processes
 from msa_core.data.features import FeatureSet, batches
 from msa_core.interfaces import Model, at_least_float32
 from msa_core.metrics import regression_metrics
@@ -53,6 +54,8 @@ def task_metrics(predictions: Mapping[str, NDArray], features: FeatureSet, schem
 def infer(model: Model, features: FeatureSet, *fields: str) -> dict[str, dict[str, NDArray]]:
     """Some fields of the model's output ("predictions", "encodings", ...) for a whole split, in one pass.
 
+    Several processes call it together: each infers its share of the samples, and all get the whole.
+
     Returns:
         Field -> task or modality -> (N, ...) float32 or wider, in the order of the split.
 
@@ -62,17 +65,21 @@ def infer(model: Model, features: FeatureSet, *fields: str) -> dict[str, dict[st
     model.eval()
     device = next(model.parameters()).device
     pieces: dict[str, dict[str, list[Tensor]]] = {name: defaultdict(list) for name in fields}
-    index = []
-    for batch in batches(features, EVALUATION_BATCH_SIZE):
+    index = list[Tensor]()
+    for batch in batches(features, EVALUATION_BATCH_SIZE, share=processes.share):
+        if not len(batch):
+            continue  # fewer samples than processes
         index.append(batch.index)
         output = model(batch.to(device))
         for name in fields:
             for part, values in getattr(output, name).items():
                 pieces[name][part].append(at_least_float32(values).cpu())
-    order = np.argsort(torch.cat(index).numpy())
+    own = [(torch.cat(index), {name: _joined(parts) for name, parts in pieces.items()})] if index else []
+    found = [each for of_process in processes.everyones(own) for each in of_process]
+    order = np.argsort(torch.cat([places for places, _ in found]).numpy())
     arrays = {
-        name: {part: torch.cat(values).numpy()[order] for part, values in parts.items()}
-        for name, parts in pieces.items()
+        name: {part: np.concatenate([output[name][part] for _, output in found])[order] for part in found[0][1][name]}
+        for name in fields
     }
     for task, predictions in arrays.get("predictions", {}).items():
         if not np.isfinite(predictions).all():
@@ -81,3 +88,7 @@ def infer(model: Model, features: FeatureSet, *fields: str) -> dict[str, dict[st
                 "lower the learning rate"
             )
     return arrays
+
+
+def _joined(parts: Mapping[str, list[Tensor]]) -> dict[str, NDArray]:
+    return {part: torch.cat(values).numpy() for part, values in parts.items()}

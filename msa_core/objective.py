@@ -1,6 +1,6 @@
 """The multi-task objective (arXiv 2305.08473; weight adjustment after Self-MM, arXiv 2102.04830)."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -49,6 +49,8 @@ class MultiTaskLoss(nn.Module):
             shared one count most, and a modality whose labels are copies of y counts nothing.
         balance: of the tasks; None: their terms are added as they are.
         unlabelled: whether a label may be NaN; False saves looking for it.
+        contrast: a loss of the multimodal feature (B, D) and y (B,), NaN where it is missing, with its weight; None:
+            none.
     """
 
     def __init__(
@@ -57,12 +59,14 @@ class MultiTaskLoss(nn.Module):
         weight_adjustment: bool = True,
         balance: Balance | None = None,
         unlabelled: bool = False,
+        contrast: Callable[[Tensor, Tensor], Tensor] | None = None,
     ) -> None:
         super().__init__()
         self.alignment = alignment
         self.weight_adjustment = weight_adjustment
         self.balance = Balance() if balance is None else balance
         self.unlabelled = unlabelled
+        self.contrast = contrast
 
     def forward(self, output: MSAOutput, labels: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Each term by name.
@@ -73,10 +77,10 @@ class MultiTaskLoss(nn.Module):
 
         Returns:
             "total" (scalar, to be minimised); each task's term under its name ("multimodal", "text", ...), before
-            the balance; the model's own terms; each pair's unweighted distance under
+            the balance; the model's own terms; "label_contrast", with its weight; each pair's unweighted distance under
             "alignment_<modality>_<modality>" (detached); what the balance shows.
         """
-        rows, terms = dict(output.present), dict[str, Tensor]()
+        rows, terms, human = dict(output.present), dict[str, Tensor](), labels["multimodal"]
         if self.unlabelled:
             known = {task: ~labels[task].isnan() for task in output.predictions}
             rows |= {task: mask & rows[task] if task in rows else mask for task, mask in known.items()}
@@ -96,6 +100,9 @@ class MultiTaskLoss(nn.Module):
                 terms[task] = error.mean()
         total = sum({**self.balance(terms), **output.losses}.values(), start=y.new_zeros(()))
         terms |= output.losses
+        if self.contrast is not None:
+            terms["label_contrast"] = self.contrast(output.features["multimodal"], human)
+            total = total + terms["label_contrast"]
         if self.alignment is not None:
             shared = self.alignment(output.encodings, output.present)
             total = total + shared.total

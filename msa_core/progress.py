@@ -12,11 +12,14 @@ from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Any, Self
 
+import pandas as pd
 import torch
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
+from msa_core import processes
 from msa_core.disk import put
+from msa_core.interfaces import LabelSource
 
 DIGEST_SIZE = hashlib.sha256().digest_size  # bytes
 
@@ -82,6 +85,27 @@ class Progress:
         return min(most, self.best.epoch + patience)
 
 
+def trajectory(labels: LabelSource, number: int, epoch: int) -> list[dict[str, Tensor]]:
+    """The labels at the end of an epoch; nothing where they are fixed."""
+    if labels.fixed:
+        return []
+    index = torch.arange(number, device=next(labels.buffers()).device)
+    return [{"epoch": torch.tensor(epoch)} | {task: labels.labels(task, index).cpu() for task in labels.tasks}]
+
+
+def trajectory_frame(epochs: list[dict[str, Tensor]], ids: list[str]) -> pd.DataFrame:
+    """The labels of all epochs as a table, see `msa_core.training.Fit`."""
+    if not epochs:
+        return pd.DataFrame({"id": pd.Series(dtype=str), "epoch": pd.Series(dtype=int)})
+    frames = [
+        pd.DataFrame(
+            {"id": ids, "epoch": int(labels["epoch"])} | {t: v.numpy() for t, v in labels.items() if t != "epoch"}
+        )
+        for labels in epochs
+    ]
+    return pd.concat(frames, ignore_index=True)
+
+
 def move_end(bar: tqdm, total: int) -> None:
     """Set where a progress bar ends, and so the time left. A notebook's bar keeps its length unless it is told, too."""
     bar.total = total
@@ -104,7 +128,8 @@ class StateKeeper:
     """Saves the resumable state now and then, and when SIGINT or SIGTERM asks the training to stop.
 
     As a context, it takes these signals over (in the main thread; a second signal acts as it would without the
-    keeper) and saves the state at the end.
+    keeper) and saves the state at the end. Of several processes, each has a keeper: they stop at the same step, and the
+    main one writes.
 
     Args:
         file: of the state; None: nothing is saved.
@@ -129,6 +154,7 @@ class StateKeeper:
     ) -> None:
         try:
             if kind is None:
+                self._agreed(due=True)
                 self._save()
         finally:
             self._restore_handlers()
@@ -141,13 +167,21 @@ class StateKeeper:
         Raises:
             Interrupted: a signal has asked for it; the state is saved before.
         """
-        if self._signal is not None or time.perf_counter() - self._saved >= self.every:
+        if self._agreed(due=processes.is_main() and time.perf_counter() - self._saved >= self.every):
             self._save()
         self._raise_if_stopped()
 
+    def _agreed(self, due: bool) -> bool:
+        """Whether to save, by any process; takes over a signal to any."""
+        asked = processes.largest(self._signal or int(due))  # the numbers of both signals are above 1
+        if asked > 1:
+            self._signal = signal.Signals(asked)
+        return asked > 0
+
     def _stop(self, number: int, _: FrameType | None) -> None:
         self._signal = signal.Signals(number)
-        self._restore_handlers()
+        if processes.count() == 1:
+            self._restore_handlers()  # to several, both the terminal and the launcher send one
 
     def _restore_handlers(self) -> None:
         for number, handler in self._handlers.items():
@@ -171,20 +205,26 @@ class StateKeeper:
 def save_state(file: Path, parts: Mapping[str, Any], progress: Progress) -> None:
     """Write a state: torch's format, then the 32 bytes of its SHA-256, which torch does not read.
 
+    Several processes call it together: all have the same state, but for their random numbers, and the main one writes.
+
     Args:
         file: replaced as a whole.
         parts: what has a state, by name.
         progress: of the run.
     """
     nested = {name: vars(getattr(progress, name)) for name in ("partial", "best", "best_averaged")}
-    random = {
-        "cpu": torch.get_rng_state(),
-        "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
-    }
-    states = {name: part.state_dict() for name, part in parts.items()}
+    cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
+    random = processes.everyones({"cpu": torch.get_rng_state(), "cuda": cuda})
+    with processes.main_first():
+        if processes.is_main():
+            states = {name: part.state_dict() for name, part in parts.items()}
+            _write(file, {"parts": states, "progress": vars(progress) | nested, "random": random})
+
+
+def _write(file: Path, state: Mapping[str, Any]) -> None:
     unfinished = file.with_suffix(".partial")
     with unfinished.open("wb") as stream:
-        torch.save({"parts": states, "progress": vars(progress) | nested, "random": random}, stream)
+        torch.save(state, stream)
     with unfinished.open("rb") as stream:
         digest = hashlib.file_digest(stream, "sha256").digest()
     with unfinished.open("ab") as stream:
@@ -192,8 +232,26 @@ def save_state(file: Path, parts: Mapping[str, Any], progress: Progress) -> None
     put(unfinished, file)
 
 
+def resume(file: Path | None, parts: Mapping[str, Any]) -> Progress:
+    """What a state file holds, read into the parts as by `load_state`; a new progress, if there is none.
+
+    Raises:
+        DamagedState: see `load_state`.
+        RuntimeError: the processes have read different states.
+    """
+    progress = load_state(file, parts) if file and file.is_file() else Progress()
+    if len(found := set(processes.everyones((progress.epoch, progress.partial.batches)))) > 1:
+        raise RuntimeError(
+            f"{file}: got states of {len(found)} different steps in {processes.count()} processes, expected one; put "
+            "the folder of runs on a disk that all machines share"
+        )
+    return progress
+
+
 def load_state(file: Path, parts: Mapping[str, Any]) -> Progress:
     """Read a state into the parts and torch's random number generators.
+
+    The number of processes may be another one: those that have no random numbers in the file keep their own.
 
     Raises:
         DamagedState: the file was not written by `save_state`, was changed since, or is of other parts, which then
@@ -206,14 +264,16 @@ def load_state(file: Path, parts: Mapping[str, Any]) -> Progress:
         saved = torch.load(file, weights_only=True, map_location="cpu")
         for name, part in parts.items():
             part.load_state_dict(saved["parts"][name])
-        torch.set_rng_state(saved["random"]["cpu"])
-        if saved["random"]["cuda"]:
-            torch.cuda.set_rng_state_all(saved["random"]["cuda"])
+        for random in saved["random"][processes.place() :][:1]:
+            torch.set_rng_state(random["cpu"])
+            if random["cuda"]:
+                torch.cuda.set_rng_state_all(random["cuda"])
         best = {name: Best(**saved["progress"][name]) for name in ("best", "best_averaged")}
         partial = {"partial": PartialEpoch(**saved["progress"]["partial"])}
         progress = Progress(**saved["progress"] | best | partial)
     except Exception as error:  # whatever a damaged file makes of torch
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise DamagedState(f"{file}: holds no state of this run ({reason})") from None
-    tqdm.write(f"going on after epoch {progress.epoch} and {progress.partial.batches} batches, from {file}")
+    if processes.is_main():
+        tqdm.write(f"going on after epoch {progress.epoch} and {progress.partial.batches} batches, from {file}")
     return progress

@@ -13,6 +13,7 @@ from typing import Any
 import pandas as pd
 import torch
 
+from msa_core import processes
 from msa_core.paths import INSTALLED, PACKAGE
 from msa_core.precision import products_by_onednn
 
@@ -74,6 +75,8 @@ def start() -> dict[str, Any]:
 def provenance(started: dict[str, Any], source: dict[str, Any], device: str = "cpu") -> dict[str, Any]:
     """Where a run's numbers come from: code, packages, device, arithmetic, data, seconds and peak memory in bytes.
 
+    Of several processes, threads and memory are those of the one that writes this.
+
     Args:
         started: what `start` returned before the run.
         source: the data's, `FeatureSet.source`.
@@ -90,11 +93,18 @@ def provenance(started: dict[str, Any], source: dict[str, Any], device: str = "c
         "device": torch.cuda.get_device_name() if cuda else "cpu",
         "cpus": os.cpu_count(),
         "threads": torch.get_num_threads(),
+        "processes": processes.count(),
         "arithmetic": arithmetic(),
         "peak_memory": peak if sys.platform == "darwin" else peak * 1024,  # Linux counts in KiB
         "peak_device_memory": torch.cuda.max_memory_allocated() if cuda else None,
         "data": source,
     }
+
+
+def this_process() -> str:
+    """Its number, its computer and, on a cluster under SLURM, its job, for another process that waits for it."""
+    job = f", SLURM job {os.environ['SLURM_JOB_ID']}" if "SLURM_JOB_ID" in os.environ else ""
+    return f"process {os.getpid()} of {platform.node()}{job}"
 
 
 def arithmetic() -> dict[str, Any]:

@@ -2,7 +2,8 @@
 
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_model
 from tqdm.auto import tqdm
 
-from msa_core import build, provenance, records
+from msa_core import build, processes, provenance, records
 from msa_core.config import RunConfig
 from msa_core.data import FeatureSet
 from msa_core.disk import put, refusals_explained
@@ -24,6 +25,7 @@ from msa_core.progress import DamagedState
 from msa_core.records import Run
 from msa_core.training import encodings, fit, infer, task_metrics
 
+HOLDER = "held_by.txt"  # beside a run's resumable state: who is at the run
 LOCK_SECONDS = 5.0  # how long a run is waited for: the kernel of a killed batch notices it after a second
 
 
@@ -31,6 +33,7 @@ def train(config: RunConfig, folder: Path) -> Run:
     """Train, evaluate and write one run; a finished one is read back, an interrupted one goes on where it was.
 
     SIGINT and SIGTERM save the state before they stop the training. A finished run is shown on a read-only disk, too.
+    If several processes were started together, each takes its share of every batch (`msa_core.processes`).
 
     Args:
         config: the run's settings.
@@ -43,22 +46,24 @@ def train(config: RunConfig, folder: Path) -> Run:
         FileExistsError: the folder holds a finished run with other settings.
         Interrupted: a signal stopped the training; the message says how to go on.
         OSError: the disk is full, or the folder or a cache cannot be written to; names the path.
-        RuntimeError: another process is at the same run.
+        RuntimeError: another process is at the same run; one of several processes was killed or has failed.
         ValueError: the folder holds a finished run that is damaged; names the file.
     """
-    if not records.is_finished(folder):
+    processes.join(config.training.device)
+    if not _is_finished(folder):
         try:
-            with refusals_explained(folder.parent):
-                folder.parent.mkdir(parents=True, exist_ok=True)
-                with FileLock(folder.with_name(f".{folder.name}.lock"), timeout=LOCK_SECONDS):
-                    if not records.is_finished(folder):
-                        _train_whole(config, folder)
+            with refusals_explained(folder.parent), _locked(folder):
+                if not _is_finished(folder):
+                    _train_whole(config, folder)
+                    with processes.main_first():
                         return records.read_run(folder)
         except Timeout:
-            raise RuntimeError(f"{folder}: another process is at this run; wait for it, or stop it") from None
+            raise RuntimeError(
+                f"{folder}: another process is at this run{_holder(folder)}; wait for it, or stop it"
+            ) from None
     run = records.read_run(folder)
     _refuse_other_settings(config, folder)
-    tqdm.write(f"{folder}: finished before, shown as it is; remove it to run again")
+    _say(f"{folder}: finished before, shown as it is; remove it to run again")
     return run
 
 
@@ -117,6 +122,27 @@ def other_settings(config: RunConfig, folder: Path) -> list[str]:
     ]
 
 
+def _is_finished(folder: Path) -> bool:
+    """As the main process sees it."""
+    return processes.everyones(records.is_finished(folder))[0]
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Keep other processes from the run; the main process has the lock for all that train it together."""
+    if not processes.is_main():
+        yield
+        return
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(folder.with_name(f".{folder.name}.lock"), timeout=LOCK_SECONDS):
+        yield
+
+
+def _say(line: str) -> None:
+    if processes.is_main():
+        tqdm.write(line)
+
+
 def _refuse_other_settings(config: RunConfig, folder: Path) -> None:
     if differences := other_settings(config, folder):
         requested = "; ".join(differences)
@@ -133,21 +159,24 @@ def _train_whole(config: RunConfig, folder: Path) -> None:
         return
     except DamagedState as error:
         aside = records.state_file(folder).with_name("damaged.pt")
-        put(records.state_file(folder), aside)
-        tqdm.write(f"{error}: it is set aside as {aside.name}, and the run starts anew")
+        if processes.is_main():
+            put(records.state_file(folder), aside)
+        _say(f"{error}: it is set aside as {aside.name}, and the run starts anew")
     _train(config, folder)
 
 
 def _train(config: RunConfig, folder: Path) -> None:
     started = provenance.start()
     set_seed(config.seed)
-    data = build.dataset(config)
-    state_file = _state_file(config, folder, data["train"].source)
+    with processes.main_first():  # it writes caches and removes an old state
+        data = build.dataset(config)
+        state_file = _state_file(config, folder, data["train"].source)
     parts = build.parts(config, data["train"])
     before = _second_order(encodings(parts.model, data["train"]), "before")
     set_seed(config.seed)  # looking at the untrained model leaves no trace in the training
     scheme = config.dataset.metrics
-    fitted = fit(parts, data["train"], data["valid"], config.training, scheme, config.seed, state_file)
+    tracking = folder.parent / "tracking" / "-".join(folder.parts[-3:])
+    fitted = fit(parts, data["train"], data["valid"], config.training, scheme, config.seed, state_file, tracking)
     outputs = {
         split: infer(parts.model, features, "predictions", *(["encodings"] if split == "train" else []))
         for split, features in data.items()
@@ -157,6 +186,8 @@ def _train(config: RunConfig, folder: Path) -> None:
         for split, features in data.items():
             averaged = infer(fitted.averaged, features, "predictions")["predictions"]
             predictions[split] = predictions[split] | {"multimodal_averaged": averaged["multimodal"]}
+    if not processes.is_main():
+        return
     result = Run(
         config=config,
         metrics={split: task_metrics(predictions[split], features, scheme) for split, features in data.items()},
@@ -181,13 +212,20 @@ def _state_file(config: RunConfig, folder: Path, source: Mapping[str, Any]) -> P
     data = source.get("sha256")  # of the feature file; planted data follow from the settings
     identity = json.dumps(config.identity() | {"data": data, "code": provenance.code_identity()}, indent=1)
     belongs_to = unfinished / "belongs_to.json"
-    if not belongs_to.is_file() or belongs_to.read_text(errors="replace") != identity:
+    if processes.is_main() and (not belongs_to.is_file() or belongs_to.read_text(errors="replace") != identity):
         if records.state_file(folder).is_file():
             tqdm.write(f"{unfinished}: holds the state of other settings, data or code; the run starts anew")
         shutil.rmtree(unfinished, ignore_errors=True)
         unfinished.mkdir(parents=True)
         belongs_to.write_text(identity)
+    (unfinished / HOLDER).write_text(provenance.this_process())
     return records.state_file(folder)
+
+
+def _holder(folder: Path) -> str:
+    """Which process is at a run, if it has said so yet."""
+    file = records.unfinished_folder(folder) / HOLDER
+    return f" ({file.read_text()})" if file.is_file() else ""
 
 
 def _source(train: FeatureSet) -> dict[str, Any]:

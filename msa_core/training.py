@@ -11,17 +11,18 @@ import pandas as pd
 import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
+from accelerate.tracking import get_available_trackers
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 from tqdm.auto import tqdm
 
-from msa_core import diagnostics
+from msa_core import diagnostics, processes
 from msa_core.config import GroupsConfig, TrainingConfig
 from msa_core.data.features import Batch, FeatureSet, batches, number_of_batches
 from msa_core.inference import encodings, evaluate, infer, predict, task_metrics
-from msa_core.interfaces import LabelSource, Model, Parts
+from msa_core.interfaces import Model, Parts
 from msa_core.precision import fast_products
-from msa_core.progress import PartialEpoch, Progress, StateKeeper, load_state, move_end
+from msa_core.progress import PartialEpoch, Progress, StateKeeper, move_end, resume, trajectory, trajectory_frame
 
 __all__ = ["Fit", "TrainingLoop", "encodings", "evaluate", "fit", "infer", "predict", "task_metrics"]
 
@@ -57,7 +58,7 @@ class TrainingLoop:
     """The steps of training, without validation, history and stopping, for which see `fit`.
 
     Runs on a CUDA GPU if there is one and `config.device` allows it, else on the CPU. The order of samples depends on
-    `seed` and the epoch alone.
+    `seed` and the epoch alone. Each of several processes takes its share of every batch (`msa_core.processes`).
 
     Args:
         parts: the model, trained in place; the objective, whose learned parts (linear maps of the alignment) are
@@ -65,23 +66,38 @@ class TrainingLoop:
         train: the split.
         config: batches, optimizer, precision.
         seed: of the order of samples.
+        tracking: folder for what `config.tracker` writes; its name is the run's for the tracker. None: none is used.
+
+    Raises:
+        ValueError: `config.tracker` is not installed, or unknown to Accelerate; several processes cannot train this as
+            one does.
     """
 
-    def __init__(self, parts: Parts, train: FeatureSet, config: TrainingConfig, seed: int = 1111) -> None:
+    def __init__(
+        self, parts: Parts, train: FeatureSet, config: TrainingConfig, seed: int = 1111, tracking: Path | None = None
+    ) -> None:
         AcceleratorState._reset_state(reset_partial_state=True)  # else the first loop of a process sets all later ones'
-        on_cpu = config.device == "cpu" or not torch.cuda.is_available()
         autocast = "bf16" if config.precision == "bf16" else "no"
-        self.accelerator = Accelerator(cpu=on_cpu, mixed_precision=autocast)
+        tracker = _installed(config.tracker) if tracking else None
+        logs = tracking.parent if tracking else None
+        self.accelerator = Accelerator(
+            cpu=processes.on_cpu(config.device), mixed_precision=autocast, log_with=tracker, project_dir=logs
+        )
+        self.accelerator.init_trackers(tracking.name if tracking else "")
         self.averaged: Any = None  # an AveragedModel, whose `module` is a Model
         if config.average:
             self.averaged = AveragedModel(parts.model, self.accelerator.device, multi_avg_fn=_average)
         groups = _parameter_groups(parts.model, parts.objective, config.groups)
-        optimizer = torch.optim.Adam(groups, fused=True)
-        self.model, self.objective, self.optimizer = self.accelerator.prepare(parts.model, parts.objective, optimizer)
+        optimizer = self.accelerator.prepare_optimizer(torch.optim.Adam(groups, fused=True))
+        # Not wrapped for several processes: the objective's loss is that of the whole batch, see `msa_core.processes`.
+        model, objective = (self.accelerator.prepare_model(part, evaluation_mode=True) for part in parts[:2])
+        self.model, self.objective, self.optimizer = model, objective, optimizer
         self.labels = parts.labels.to(self.accelerator.device)
         self.train, self.config, self.seed = train, config, seed
         self._multiple = config.batch_size * config.accumulate if config.drop_remainder else 1
         self.batches_an_epoch = number_of_batches(train, config.batch_size, self._multiple)
+        samples = len(train) // self._multiple * self._multiple
+        processes.refuse_too_many(samples // self.batches_an_epoch, parts.objective.balance)
 
     @property
     def parts(self) -> dict[str, Any]:
@@ -94,13 +110,15 @@ class TrainingLoop:
         """All that are trained."""
         return [parameter for group in self.optimizer.param_groups for parameter in group["params"]]
 
-    def batches(self, epoch: int) -> Iterator[Batch]:
-        """Those of one epoch, counted from 1, in their order."""
-        shuffle_seed = self.seed * 100_003 + epoch
-        return batches(self.train, self.config.batch_size, shuffle_seed, self.config.by_length, self._multiple)
+    def batches(self, epoch: int, share: Callable[[Tensor], Tensor] | None = None) -> Iterator[Batch]:
+        """Those of one epoch, counted from 1, in their order, or a share of each."""
+        shuffle_seed, train, config = self.seed * 100_003 + epoch, self.train, self.config
+        for modality, dropped in config.modality_dropout.items():
+            train = train.dropping(modality, dropped, shuffle_seed)
+        return batches(train, config.batch_size, shuffle_seed, config.by_length, self._multiple, share)
 
     def steps(self, epoch: int, trained: int = 0) -> Iterator[tuple[int, dict[str, Tensor]]]:
-        """One pass over the split; each batch's size and loss terms, once it is trained on.
+        """One pass over the split; each whole batch's size and loss terms, once it is trained on.
 
         Args:
             epoch: counted from 1.
@@ -112,8 +130,8 @@ class TrainingLoop:
         self.model.train()
         unchecked: list[dict[str, Tensor]] = []
         number = trained
-        for window in _windows(islice(self.batches(epoch), trained, None), self.config.accumulate):
-            samples = sum(len(batch) for batch in window)
+        for window in _windows(islice(self.batches(epoch, processes.share), trained, None), self.config.accumulate):
+            samples = sum(len(batch.whole_index) for batch in window)
             for place, batch in enumerate(window, start=1):
                 number += 1
                 terms = self._backward(batch.to(self.accelerator.device), samples, epoch)
@@ -122,21 +140,23 @@ class TrainingLoop:
                     _refuse_infinite(unchecked, epoch, number)
                     unchecked = []
                 if place == len(window):
+                    processes.average_gradients(self.parameters)
                     if self.config.max_gradient_norm is not None:
                         self.accelerator.clip_grad_norm_(self.parameters, self.config.max_gradient_norm)
                     self.optimizer.step()
                     self.optimizer.zero_grad()
                     if self.averaged is not None:
                         self.averaged.update_parameters(self.model)
-                yield len(batch), terms
+                yield len(batch.whole_index), terms
 
     def _backward(self, batch: Batch, samples: int, epoch: int) -> dict[str, Tensor]:
         """Add the gradients of one batch of a step of so many samples, and update its labels."""
-        output = self.model(batch)
-        labels = {task: self.labels.labels(task, batch.index) for task in output.predictions}
+        index = batch.whole_index
+        output = processes.whole(self.model(batch), len(index))
+        labels = {task: self.labels.labels(task, index) for task in output.predictions}
         terms = self.objective(output, labels)
         # By the mean, each sample weighs the same in a step, also in a last one of fewer batches than the others.
-        weight = len(batch) / samples if self.config.accumulated == "mean" else 1.0
+        weight = len(index) / samples if self.config.accumulated == "mean" else 1.0
         balance = self.objective.balance
         self.accelerator.backward(terms["total"] * weight, retain_graph=balance.projects)
         if balance.projects:
@@ -144,7 +164,7 @@ class TrainingLoop:
         features, predictions = (
             {task: value.detach() for task, value in values.items()} for values in (output.features, output.predictions)
         )
-        self.labels.update(features, batch.index, epoch, output.present, predictions)
+        self.labels.update(features, index, epoch, output.present, predictions)
         return {name: value.detach() for name, value in terms.items()}
 
 
@@ -157,13 +177,14 @@ def fit(
     scheme: str = "mosi",
     seed: int = 1111,
     state_file: Path | None = None,
+    tracking: Path | None = None,
 ) -> Fit:
     """Train until validation MAE has not fallen for `config.patience` epochs; the model ends with its best weights.
 
-    Seed torch before building the model for a run that repeats bit by bit.
+    Seed torch before building the model for a run that repeats bit by bit. Several processes call it together.
 
     Args:
-        parts, train, config, seed: see `TrainingLoop`.
+        parts, train, config, seed, tracking: see `TrainingLoop`.
         valid: the split that selects; a third one is not taken.
         scheme: of the validation metrics, see `msa_core.metrics`.
         state_file: written about every `config.state_every` seconds, within an epoch too, and when a signal stops the
@@ -173,17 +194,20 @@ def fit(
         DamagedState: the state file holds no state of this run.
         Interrupted: SIGINT or SIGTERM stopped the training; the state is saved.
         FloatingPointError: a loss term is not finite (names term, epoch and batch), or a prediction on valid.
+        ValueError: several processes cannot train this as one does.
+        ProcessLost: another process was killed or has failed.
     """
-    loop = TrainingLoop(parts, train, config, seed)
-    progress = load_state(state_file, loop.parts) if state_file and state_file.is_file() else Progress()
+    loop = TrainingLoop(parts, train, config, seed, tracking)
+    processes.part_random_numbers()
+    progress = resume(state_file, loop.parts)
     if not progress.trajectories:
-        progress.trajectories += _trajectory(loop.labels, train, epoch=0)
+        progress.trajectories += trajectory(loop.labels, len(train), epoch=0)
 
     trained = progress.epoch * loop.batches_an_epoch + progress.partial.batches
     batches = loop.batches_an_epoch * progress.last_epoch(config.max_epochs, config.patience)
     with (
         StateKeeper(state_file, loop.parts, progress, config.state_every) as keeper,
-        tqdm(total=batches, initial=trained, unit="batch") as bar,
+        tqdm(total=batches, initial=trained, unit="batch", **({} if processes.is_main() else {"disable": True})) as bar,
     ):
         while progress.epoch < (last := progress.last_epoch(config.max_epochs, config.patience)):
             move_end(bar, last * loop.batches_an_epoch)
@@ -191,10 +215,12 @@ def fit(
             mae = _epoch(loop, valid, scheme, progress, bar, keeper.keep)
             bar.set_postfix({"valid MAE": f"{mae:.4f}", "best": f"{progress.best.mae:.4f}"})
             keeper.keep()
+    for tracker in loop.accelerator.trackers:  # `end_training` would also part the processes
+        tracker.finish()
     loop.model.load_state_dict(progress.best.weights)
     loop.accelerator.unwrap_model(loop.model, keep_fp32_wrapper=False)
     fitted = Fit(
-        pd.DataFrame(progress.history), _trajectory_frame(progress.trajectories, train.ids), progress.best.epoch
+        pd.DataFrame(progress.history), trajectory_frame(progress.trajectories, train.ids), progress.best.epoch
     )
     if loop.averaged is not None:
         loop.averaged.module.load_state_dict(progress.best_averaged.weights)
@@ -222,10 +248,22 @@ def _epoch(
         averaged = evaluate(loop.averaged.module, valid, scheme)["multimodal"]
         row |= {f"valid_averaged_{metric}": value for metric, value in averaged.items()}
         progress.best_averaged.update(epoch, averaged["mae"], loop.averaged.module)
+    loop.accelerator.log({column: value for column, value in row.items() if column != "epoch"}, step=epoch)
     progress.history.append(row)
-    progress.trajectories += _trajectory(loop.labels, loop.train, epoch)
+    progress.trajectories += trajectory(loop.labels, len(loop.train), epoch)
     progress.epoch, progress.partial = epoch, PartialEpoch()
     return metrics["mae"]
+
+
+def _installed(tracker: str | None) -> str | None:
+    """It, if Accelerate can use it here."""
+    names = [str(name.value) for name in get_available_trackers()]
+    if tracker is None or tracker in names:
+        return tracker
+    raise ValueError(
+        f"training.tracker: got {tracker}, expected one that Accelerate knows and that is installed: "
+        f"{', '.join(names) or 'there is none'}; install it (pip install {tracker}), or leave the setting out"
+    )
 
 
 def _average(averaged: Tensors, current: Tensors, steps: Tensor | int) -> None:
@@ -288,23 +326,3 @@ def _parameter_groups(model: Model, objective: nn.Module, groups: GroupsConfig) 
             if chosen:
                 split.append({"name": name, "params": chosen, "lr": settings.learning_rate, "weight_decay": decay})
     return split
-
-
-def _trajectory(labels: LabelSource, train: FeatureSet, epoch: int) -> list[dict[str, Tensor]]:
-    """The labels at the end of an epoch; nothing where they are fixed."""
-    if labels.fixed:
-        return []
-    index = torch.arange(len(train), device=next(labels.buffers()).device)
-    return [{"epoch": torch.tensor(epoch)} | {task: labels.labels(task, index).cpu() for task in labels.tasks}]
-
-
-def _trajectory_frame(epochs: list[dict[str, Tensor]], ids: list[str]) -> pd.DataFrame:
-    if not epochs:
-        return pd.DataFrame({"id": pd.Series(dtype=str), "epoch": pd.Series(dtype=int)})
-    frames = [
-        pd.DataFrame(
-            {"id": ids, "epoch": int(labels["epoch"])} | {t: v.numpy() for t, v in labels.items() if t != "epoch"}
-        )
-        for labels in epochs
-    ]
-    return pd.concat(frames, ignore_index=True)

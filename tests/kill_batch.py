@@ -87,7 +87,7 @@ def kill(folder: Path, seconds: float) -> tuple[bool, list[str]]:
 
 def differences(one: Path, other: Path) -> list[str]:
     """The files of results of two copies that are not the same, but for seconds."""
-    names = {path.relative_to(folder) for folder in (one, other) for path in (folder / "results/tables").iterdir()}
+    names = {path.relative_to(folder) for folder in (one, other) for path in (folder / "results").glob("tables/*")}
     names |= {path.relative_to(folder) for folder in (one, other) for path in (folder / "results/runs").rglob("*")}
     compared = ("metrics.json", "predictions.csv", "history.csv", "model.safetensors", "labels.parquet")
     unequal = []

@@ -99,3 +99,51 @@ def test_coverage_misses_where_an_interval_is_too_narrow(coverage, monkeypatch):
     table = pd.DataFrame(rows)
     assert table["weighted"].between(55, 85).all()
     assert (table["outside"] == ", ".join(coverage.CANDIDATES)).all()
+
+
+def test_what_many_utterances_cost_is_one_times_many(monkeypatch):
+    """By hand: at 1e9 operations a sample and 1e12 a second, a GPU takes 1,000 samples a second."""
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    import cost
+
+    one = {
+        "feature file": 1e5,
+        "its cache": 1e4,
+        "batches made, without training, one process": 500.0,
+        "state of label generation": 800.0,
+        "BERT base: operations of a training step": 1e9,
+        "BERT base: parameters": 9e7,
+        "everything else: parameters": 1e7,
+        "encodings that the alignment and the centres gather": 100.0,
+    }
+    table = cost.extrapolate(pd.Series(one), tflops=1).set_index("what")
+    expected = {
+        "hours an epoch": [1e4 / 3600, 1e4 / 8 / 3600, 1e4 / 64 / 3600],
+        "batches to be made (samples/second)": [1e3, 8e3, 64e3],
+        "processes that make them": [2, 16, 128],
+        # 31.25 steps a second; a GPU sends 2 (K - 1) / K of 0.4 GB in each, and hears (K - 1) x 32 samples' encodings
+        "gradients (GB/second of each GPU)": [0, 31.25 * 0.7, 31.25 * 0.7875],
+        "encodings (GB/second of each GPU)": [0, 31.25 * 7 * 3200 / 1e9, 31.25 * 63 * 3200 / 1e9],
+        "label generation, replicated (GB of each GPU)": [8, 8, 8],
+        "the same, sharded (GB of each GPU)": [8, 1, 0.125],
+        "feature files (TB)": [1, 1, 1],
+        "caches (TB)": [0.1, 0.1, 0.1],
+    }
+    for name, values in expected.items():
+        np.testing.assert_allclose(table.loc[name].to_numpy(float), values, err_msg=name)
+    assert set(table.index) == set(expected)
+
+
+def test_every_cost_of_one_utterance_is_measured(scale, drawn, monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    import cost
+
+    monkeypatch.setattr(cost, "bert", lambda tokens: (100, 1000 * tokens))
+    found = cost.measure(drawn).set_index("measure")["value"]
+    assert found["feature file"] == pytest.approx(drawn.stat().st_size / 91)
+    assert found["BERT base: operations of a training step"] == 3000 * found["tokens of a text"]
+    preset = scale.mosei(drawn).model
+    widths = [preset.fusion.width, *(getattr(preset.unimodal, modality).width for modality in scale.SHAPES)]
+    # In float32, the features of four tasks, and little else.
+    assert 4 * sum(widths) < found["state of label generation"] < 1.2 * 4 * sum(widths)
+    assert (found > 0).all()

@@ -179,6 +179,33 @@ def test_samples_lose_the_modalities_that_the_settings_say():
     assert not torch.equal(other["train"].present["audio"], data["train"].present["audio"])
 
 
+def test_samples_have_the_patterns_that_the_settings_say():
+    data = build.dataset(settings(**{"dataset.patterns": {"train": [["text", "audio"], ["text", "vision"]]}}))
+    assert not (data["train"].present["audio"] & data["train"].present["vision"]).any()
+    assert set(data["train"].present) == {"audio", "vision"} and not data["test"].present
+
+
+def test_noise_is_relative_to_the_frames_of_the_train_split():
+    clean, noisy = (
+        build.dataset(settings(**{"dataset.noise": noise, "dataset.planted": {"num_train": 200, "num_test": 200}}))
+        for noise in ({}, {"test": {"vision": 2.0}})
+    )
+    added = noisy["test"].sequences["vision"].values - clean["test"].sequences["vision"].values
+    expected = 2 * clean["train"].sequences["vision"].values.std(dim=0)
+    torch.testing.assert_close(added.std(dim=0), expected, rtol=0.05, atol=0)
+    for split, modality in (("train", "vision"), ("valid", "vision"), ("test", "audio")):
+        assert torch.equal(noisy[split].sequences[modality].values, clean[split].sequences[modality].values)
+
+
+def test_what_a_model_does_not_see_is_not_impaired():
+    overrides = {"dataset.missing": {"test": {"text": 0.5, "audio": 0.5}}, "dataset.noise": {"test": {"vision": 1.0}}}
+    data = build.dataset(settings("text_only", **overrides))
+    assert list(data["test"].present) == ["text"]
+    assert torch.equal(data["test"].present["text"], build.dataset(settings(**overrides))["test"].present["text"])
+    patterns = {"dataset.patterns": {"test": [["text", "audio"], ["audio", "vision"]]}}
+    assert int(build.dataset(settings("text_only", **patterns))["test"].present["text"].sum()) == 2
+
+
 @pytest.mark.parametrize("modality", ["text", "audio", "vision"])
 def test_a_model_of_one_modality_has_no_part_of_another(modality):
     config = settings(f"{modality}_only")

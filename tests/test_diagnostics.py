@@ -9,7 +9,10 @@ from scipy.stats import entropy
 
 from msa_core import build, diagnostics
 from msa_core.config import resolve
-from msa_core.data import planted_features
+from msa_core.data import Batch, planted_features
+from msa_core.interfaces import Model, MSAOutput
+from msa_core.labels import FixedLabels
+from msa_core.objective import MultiTaskLoss
 from msa_core.training import TrainingLoop, encodings, fit
 
 SMALL = {"training.max_epochs": 4, "training.batch_size": 8}
@@ -70,7 +73,42 @@ def test_gradients_are_those_of_the_backward_pass(data):
                 values |= {"alignment": np.linalg.norm(alignment), "cosine": tasks @ alignment / product}
             for what, value in values.items():
                 expected.setdefault(f"gradient_{what}_{name}", []).append(value)
-    assert found == pytest.approx({name: np.mean(values) for name, values in expected.items()}, rel=1e-9)
+    conflicts = {name for name in found if name.startswith(diagnostics.CONFLICT)}
+    assert conflicts == {f"{diagnostics.CONFLICT}_{name}_{name}" for name in ENCODERS}
+    expected = {name: np.mean(values) for name, values in expected.items()}
+    assert {name: found[name] for name in set(found) - conflicts} == pytest.approx(expected, rel=1e-9)
+
+
+class Toy(Model):
+    """One number a modality: a F_a and v F_v, whose sum is the multimodal prediction, and each a unimodal one."""
+
+    tasks = ("multimodal", "audio", "vision")
+
+    def __init__(self, audio, vision):
+        super().__init__()
+        self.weights = torch.nn.ParameterDict({"audio": torch.tensor([audio]), "vision": torch.tensor([vision])})
+        self.register_buffer("calls", torch.zeros(()))
+
+    def parameter_groups(self):
+        return {name: [weight] for name, weight in self.weights.items()}
+
+    def forward(self, batch):
+        self.calls += 1
+        each = {name: weight * batch.sequences[name][:, 0, 0] for name, weight in self.weights.items()}
+        return MSAOutput({"multimodal": sum(each.values()), **each}, {}, {}, present=batch.present)
+
+
+def test_tasks_that_pull_an_encoder_apart_conflict():
+    """By hand, F = 1: the sum, 3 - 1, is above y = 1, and so draws both weights down; audio's own prediction, 3, is
+    above its label too, vision's, -1, is below: the same way for audio, another one for vision."""
+    sequences = {name: torch.ones(2, 1, 1) for name in ("audio", "vision")}
+    batch = Batch(torch.arange(2), torch.ones(2), sequences, {name: torch.ones(2).long() for name in sequences})
+    labels = FixedLabels({task: torch.ones(2) for task in Toy.tasks})
+    model, objective = Toy(3.0, -1.0), MultiTaskLoss(weight_adjustment=False)
+    found = diagnostics.gradients(model, objective, labels, [batch])
+    assert found[f"{diagnostics.CONFLICT}_audio_audio"] == 1
+    assert found[f"{diagnostics.CONFLICT}_vision_vision"] == -1
+    assert len(found) == 4 and model.calls == 0  # what the model counts is as it was
 
 
 def test_the_weighted_gradient_grows_with_the_weight(data):
@@ -103,7 +141,7 @@ def test_what_has_no_gradient_has_no_column(variant, data):
     aligned = {"audio", "vision"} if variant == "frozen_extractors" else set()
     assert set(found) == {f"gradient_tasks_{name}" for name in trained_groups} | {
         f"gradient_{what}_{name}" for name in aligned for what in ("alignment", "cosine")
-    }
+    } | {f"{diagnostics.CONFLICT}_{name}_{name}" for name in trained_groups if len(made.model.tasks) > 1}
     assert all(found[f"gradient_tasks_{name}"] > 0 for name in trained_groups)
 
 
@@ -150,7 +188,7 @@ def test_the_run_is_the_same_bit_for_bit_and_resumes_as_one(data, tmp_path, monk
         for name, value in theirs.state_dict().items():
             assert torch.equal(ours.state_dict()[name], value), name
     new = watched.history[watched.history.columns.difference(plain.history.columns)]
-    assert len(new.columns) == 3 + 2 * 2 + 3 + 1 and np.isfinite(new).all(axis=None) and len(new) == 4
+    assert len(new.columns) == 3 + 2 * 2 + 3 + 3 + 1 and np.isfinite(new).all(axis=None) and len(new) == 4
 
     original, calls = TrainingLoop._backward, []
 

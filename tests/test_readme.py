@@ -3,14 +3,16 @@
 import re
 
 import pandas as pd
+import papermill
 import pytest
 import torch
 from torch import nn
 
 from msa_core import build, paths
 from msa_core.analysis import probes
-from msa_core.config import resolve
+from msa_core.config import load_variants, load_yaml, resolve
 
+STUDY = load_yaml(paths.ROOT / "config" / "study.yaml")
 README = (paths.ROOT / "README.md").read_text()
 PAGES = {str(file.relative_to(paths.ROOT)): file.read_text() for file in sorted(paths.ROOT.glob("docs/*.md"))}
 PAGES["README.md"] = README
@@ -89,11 +91,37 @@ def test_the_example_for_other_models_runs_and_is_short():
     assert sum(losses[-4:]) < sum(losses[:4])
 
 
-@pytest.mark.parametrize("command", ["make study", "make test", "make lab", "make check"])
-def test_the_commands_it_names_are_targets(command):
-    assert re.search(rf"\b{command}\b", README)
-    target = command.removeprefix("make ")
-    assert re.search(rf"^{target}:", (paths.ROOT / "Makefile").read_text(), re.MULTILINE)
+@pytest.mark.parametrize("page", PAGES)
+def test_the_commands_it_names_can_be_typed(page):
+    """Targets of make, with grids, sweeps and data sets that there are, or that the page tells its reader to write."""
+    text = PAGES[page]
+    targets = re.findall(r"^([a-z-]+): ", (paths.ROOT / "Makefile").read_text(), re.MULTILINE)
+    known = {"GRID": STUDY["grids"], "SWEEP": STUDY["sweeps"], "VARIANT": load_variants()}
+    commands = re.findall(r"(?:^|`)make ([a-z-]+)((?: [A-Z]+=[^\s`]+)*)", text, re.MULTILINE)
+    assert commands or page not in ("README.md", "docs/running.md")
+    known["DATASET"] = [file.stem for file in (paths.ROOT / "config" / "datasets").glob("*.yaml")]
+    for target, assignments in commands:
+        assert target in targets
+        for name, value in re.findall(r"([A-Z]+)=(\w+)", assignments):
+            written = f"config/datasets/{value}.yaml" in text  # by the reader
+            assert written or value in known.get(name, [value]), f"{name}={value}"
+
+
+def test_the_notebook_it_runs_has_the_parameters_that_it_gives():
+    (notebook, given) = re.findall(r"papermill (\S+) \S+((?: -p \w+ \w+)+)", PAGES["docs/running.md"])[0]
+    parameters = dict(re.findall(r"-p (\w+) (\w+)", given))
+    assert set(parameters) <= set(papermill.inspect_notebook(paths.ROOT / notebook))
+    resolve(parameters["dataset"], parameters["variant"], int(parameters["seed"]))
+
+
+def test_the_api_page_has_every_module_of_the_method_its_parts_and_hosts():
+    modules = [
+        file.relative_to(paths.ROOT)
+        for name in ("*", "parts/*", "hosts/*")
+        for file in (paths.ROOT / "msa_core").glob(f"{name}.py")
+    ]
+    names = {".".join(module.with_suffix("").parts) for module in modules if module.stem != "__init__"}
+    assert names <= set(re.findall(r"automodule:: (\S+)", PAGES["docs/api.md"]))
 
 
 @pytest.mark.parametrize("name", ["mosi_text_audio", "mmmo_audio_vision"])

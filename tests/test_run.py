@@ -171,9 +171,14 @@ def test_a_state_belongs_to_what_decides_its_numbers(tmp_path):
 
 def test_two_processes_never_share_a_run(tmp_path, monkeypatch):
     monkeypatch.setattr(run, "LOCK_SECONDS", 0.1)
+    monkeypatch.setenv("SLURM_JOB_ID", "7")
     folder = tmp_path / "seed-1"
-    with FileLock(tmp_path / ".seed-1.lock"), pytest.raises(RuntimeError, match=r"another process is at this run"):
-        run.train(settings(seed=1), folder)
+    with FileLock(tmp_path / ".seed-1.lock"):
+        with pytest.raises(RuntimeError, match=r"another process is at this run; wait for it"):
+            run.train(settings(seed=1), folder)
+        run._state_file(settings(seed=1), folder, {})
+        with pytest.raises(RuntimeError, match=r"at this run \(process \d+ of .*, SLURM job 7\); wait"):
+            run.train(settings(seed=1), folder)
     assert not folder.exists()
 
 
@@ -463,6 +468,26 @@ def test_every_variant_takes_a_step(variant, planted):
     weights, history = fitted(config, planted)
     assert np.isfinite(history["loss_total"]).all()
     assert any(not torch.equal(weights[name], untrained[name]) for name in weights)
+
+
+def test_a_tracker_gets_the_history_and_changes_no_number(finished, tmp_path):
+    """Read back by TensorBoard's own reader."""
+    events = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    folder = tmp_path / "planted" / "paper" / "seed-1111"
+    tracked = run.train(settings(**{"training.tracker": "tensorboard"}), folder)
+    pd.testing.assert_frame_equal(tracked.history.drop(columns="seconds"), finished[1].history.drop(columns="seconds"))
+    log = events.EventAccumulator(str(folder.parent / "tracking" / "planted-paper-seed-1111"))
+    log.Reload()
+    assert set(log.Tags()["scalars"]) == set(tracked.history) - {"epoch"}
+    shown = [(event.step, event.value) for event in log.Scalars("valid_mae")]
+    assert shown == [
+        (n, pytest.approx(mae)) for n, mae in tracked.history[["epoch", "valid_mae"]].itertuples(index=False)
+    ]
+
+
+def test_a_tracker_that_is_not_installed_is_refused_before_training(tmp_path):
+    with pytest.raises(ValueError, match=r"training\.tracker: got abacus, expected one that .* installed"):
+        run.train(settings(**{"training.tracker": "abacus"}), tmp_path / "planted" / "paper" / "seed-1111")
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="bit for bit on the CPU only")

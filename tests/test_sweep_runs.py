@@ -92,6 +92,28 @@ def test_a_row_is_what_a_run_with_a_folder_gives(tmp_path, monkeypatch):
     assert [row["label_mae"], row["copies_mae"]] == pytest.approx(errors)
 
 
+def test_models_that_read_every_token_do_not_get_the_first_alone(tmp_path, monkeypatch):
+    """Of a frozen text, whichever model comes first in a job."""
+    load_text_encoder("tiny").transformer.save_pretrained(tmp_path)
+    planted_tokenizer().save_pretrained(tmp_path)
+    small = SMALL | {"text": {"encoder": str(tmp_path), "frozen": True}, "training.max_epochs": 1}
+    read = {}
+
+    def remember(config, data):
+        read[config.variant] = data["train"].lengths("text").max()
+        return SWEEP["trained"](config, data)
+
+    def settings(_, run, __):
+        return resolve("planted_phase", run[2], 5, overrides=small)
+
+    for name, value in {"settings": settings, "trained": remember}.items():
+        monkeypatch.setitem(SWEEP["measure"].__globals__, name, value)
+    study = Sweep(**STUDY)
+    variants = ("multimodal_only", "misa_multimodal_only")
+    SWEEP["measure"](study, False, [(study.cells[0], 5, variant, 0.0) for variant in variants])
+    assert read["multimodal_only"] == 1 < read["misa_multimodal_only"]
+
+
 def test_what_a_sweep_measures_besides_is_measured_of_compared_runs_alone(monkeypatch):
     """Of the frames once a draw; of a run that is recorded without it, anew."""
     study = Sweep(**STUDY | {"measures": ["information"]})
@@ -109,6 +131,11 @@ def test_what_a_sweep_measures_besides_is_measured_of_compared_runs_alone(monkey
     assert SWEEP["sorted_out"](study, [job[:1]], known, False)[1] == []
     kept, left = SWEEP["sorted_out"](study, [job[:1]], known.assign(encodings_pair_auc=None), False)
     assert kept.empty and left == [job[:1]]
+
+
+def test_conflicts_are_means_over_epochs_of_what_the_history_shows():
+    history = pd.DataFrame({"gradient_conflict_audio_audio": [0.5, -1.0], "gradient_conflict_audio_vision": [1.0, 1.0]})
+    assert SWEEP["conflicts"](history) == {"conflict_audio": -0.25}
 
 
 def test_the_text_encoder_comes_back_with_its_trained_words(tmp_path, monkeypatch):

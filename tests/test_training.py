@@ -409,6 +409,25 @@ def test_training_with_absent_modalities(data):
     assert len(predict(made.model, data["test"].dropping("vision", 1.0, seed=1))["multimodal"]) == 20
 
 
+def test_modality_dropout_is_drawn_anew_in_each_epoch(data):
+    """A quarter of 46 samples without vision is 12 (11.5, to the even one), half without text is 23; none is added
+    to the valid split."""
+    settings = config(modality_dropout={"vision": 0.25, "text": 0.5}, max_epochs=1)
+    loop = TrainingLoop(parts(data["train"]), data["train"], settings, seed=3)
+
+    def without(modality, epoch):
+        return {i for batch in loop.batches(epoch) for i in batch.index[~batch.present[modality]].tolist()}
+
+    first, second = (without("vision", epoch) for epoch in (1, 2))
+    assert len(first) == len(second) == 12 and len(without("text", 1)) == 23
+    assert first != second and first == without("vision", 1)
+    plain = TrainingLoop(parts(data["train"]), data["train"], config(), seed=3)
+    assert [batch.index.tolist() for batch in loop.batches(1)] == [batch.index.tolist() for batch in plain.batches(1)]
+    model, fitted = trained(data, settings, seed=3)
+    assert fitted.history["valid_mae"][0] == evaluate(model, data["valid"], "mosi")["multimodal"]["mae"]
+    assert not torch.equal(model.absent["vision"], torch.zeros(32))
+
+
 def test_a_term_is_averaged_over_the_samples_of_the_batches_that_have_it(data):
     """Vision is there in two samples alone: most batches do not measure the pair, and count for nothing."""
     present = torch.zeros(46, dtype=torch.bool)

@@ -103,6 +103,23 @@ def test_a_grid_without_records_has_no_report(checkout):
     assert "grid small: got no results/records/small/runs.parquet" in text
 
 
+def test_a_run_asks_for_a_gpu_where_it_may_use_one_and_there_is_one(checkout):
+    """planted runs on the CPU unless it is told otherwise."""
+    preset = checkout / "config" / "datasets" / "planted.yaml"
+    study = checkout / "config" / "study.yaml"
+    gpus = ("--printshellcmds", *MISSING, "--config", "gpus=1")
+    assert dry_run(checkout, *gpus)[1].count("gpu=0") == 9
+    entry = "    - dataset: planted\n      runs_per_job: 2\n      minutes: 7\n      threads: 2\n"
+    with (
+        edited(preset, preset.read_text().replace("device: cpu", "device: auto")),
+        edited(study, study.read_text().replace("    - dataset: planted\n", entry, 1)),
+    ):
+        text = dry_run(checkout, *gpus)[1]
+        assert (text.count("gpu=1"), text.count("; source workflow/gpu.sh; ")) == (5, 5)
+        assert (text.count("runtime=14"), text.count("runtime=7"), text.count("threads: 2")) == (4, 1, 5)
+        assert dry_run(checkout, "--printshellcmds", *MISSING)[1].count("CUDA_VISIBLE_DEVICES=;") == 5
+
+
 def test_an_unknown_grid_is_an_error(checkout):
     code, text = dry_run(checkout, "--config", "grid=huge")
     assert code != 0

@@ -33,6 +33,7 @@ from msa_core.analysis.sweeps import chosen_weights, optional_measures, read_run
 from msa_core.analysis.tables import label_agreement
 from msa_core.config import RunConfig, Sweep, SweepCell, resolve, sweep, sweeps
 from msa_core.data import FeatureSet
+from msa_core.diagnostics import CONFLICT
 from msa_core.interfaces import Model
 from msa_core.training import Fit
 from msa_core.vocabulary import VOCABULARY, planted_tokenizer
@@ -71,7 +72,7 @@ def measure(study: Sweep, chooses: bool, job: list[Run]) -> list[dict[str, Any]]
     rows = []
     for run in job:
         config = settings(study, run, chooses)
-        key = config.dataset.model_dump_json() + config.text.model_dump_json()
+        key = f"{config.dataset!r} {config.text!r} {config.model.reads_every_token}"  # what `build.dataset` reads
         if key not in drawn:
             data = build.dataset(config)
             drawn[key] = data, information.of_frames(data["test"]) if informs else {}
@@ -83,6 +84,7 @@ def measure(study: Sweep, chooses: bool, job: list[Run]) -> list[dict[str, Any]]
             | {"seed": seed, "variant": variant, "weight": weight}
             | row
             | label_quality(fitted, data["train"])
+            | conflicts(fitted.history)
             | (information.of_encodings(model, data["test"]) if informs else {})
             | of_frames
         )
@@ -118,6 +120,12 @@ def label_quality(fitted: Fit, train: FeatureSet) -> dict[str, float]:
     means = label_agreement(epochs, true).groupby("epoch")[["mae", "offset_slope"]].mean()
     at_best = means.loc[fitted.best_epoch]
     return {"label_mae": at_best["mae"], "copies_mae": means["mae"][0], "offset_slope": at_best["offset_slope"]}
+
+
+def conflicts(history: pd.DataFrame) -> dict[str, float]:
+    """Mean over epochs of `diagnostics.gradients`' cosines between a modality's own task and the multimodal one."""
+    columns = {f"conflict_{modality}": f"{CONFLICT}_{modality}_{modality}" for modality in ("audio", "vision")}
+    return {name: history[column].mean() for name, column in columns.items() if column in history}
 
 
 def pretrain(dataset: str, folder: Path) -> None:

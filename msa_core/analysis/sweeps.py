@@ -16,16 +16,18 @@ from msa_core.data.planted import PlantedProcess
 from msa_core.data.planted_truth import best_attainable
 
 MEASURES = ["epochs", "best_epoch", "valid_mae", "test_mae", "label_mae", "copies_mae", "offset_slope", "cpu_seconds"]
+CONFLICTS = ["conflict_audio", "conflict_vision"]  # of runs with training.diagnostics and unimodal tasks
 EFFECTS = {"no_alignment": "alignment", "no_label_generation": "label generation", "multimodal_only": "both"}
 
 
 def read_runs(file: Path, study: Sweep) -> pd.DataFrame:
     """The rows that workflow/sweep.py writes: a column per factor, seed, variant, weight, settings, and measure.
 
-    The measures are `MEASURES` and `optional_measures`. None if there is no such file. Runs that choose a weight have
-    no test_mae and no optional measures.
+    The measures are `MEASURES`, `optional_measures` and, if a cell has training.diagnostics, `CONFLICTS`. No rows if
+    there is no such file. Runs that choose a weight have no test_mae and no optional measures.
     """
-    measures = [*MEASURES, *optional_measures(study)]
+    diagnosed = any(cell.overrides.get("training.diagnostics") for cell in study.cells)
+    measures = [*MEASURES, *optional_measures(study), *(CONFLICTS if diagnosed else [])]
     columns = [*study.factors, "seed", "variant", "weight", "settings", *measures]
     runs = pd.read_csv(file) if file.is_file() else pd.DataFrame(columns=columns)
     return runs.reindex(columns=columns).astype(dict.fromkeys(measures, float))
@@ -65,22 +67,23 @@ def gains(runs: pd.DataFrame, study: Sweep, smallest: float) -> pd.DataFrame:
     Returns:
         A row per cell and comparison: the factors' levels; variant, reference; effect, what of the method the two
         differ in, or "over <reference>"; weight, of the variant's alignment (0: it has none); mae and reference_mae;
-        valid_mae, of the variant; label_mae, copies_mae, offset_slope (nan: not measured); estimate, low, high, p;
+        valid_mae, of the variant; label_mae, copies_mae, offset_slope (nan: not measured), `CONFLICTS` if the runs have
+        them; estimate, low, high, p;
         p_holm, over all rows; sd, of the paired differences; verdict; n_draws.
     """
-    rows = []
+    rows, measured = [], ["label_mae", "copies_mae", "offset_slope", *(name for name in CONFLICTS if name in runs)]
     for named, first, second in paired_runs(runs, study):
         differences = second["test_mae"] - first["test_mae"]
         rows.append(
             named
             | {"weight": first["weight"].iloc[0], "mae": first["test_mae"].mean()}
             | {"reference_mae": second["test_mae"].mean()}
-            | first[["valid_mae", "label_mae", "copies_mae", "offset_slope"]].mean().to_dict()
+            | first[["valid_mae", *measured]].mean().to_dict()
             | vars(run_interval(differences))
             | {"sd": differences.std(), "n_draws": len(differences)}
         )
     columns = [*study.factors, "variant", "reference", "effect", "weight", "mae", "reference_mae", "valid_mae"]
-    columns += ["label_mae", "copies_mae", "offset_slope", "estimate", "low", "high", "p", "sd", "n_draws"]
+    columns += [*measured, "estimate", "low", "high", "p", "sd", "n_draws"]
     table = pd.DataFrame(rows, columns=columns)
     table["p_holm"] = holm(table["p"].astype(float))
     judged = table[["low", "high", "p_holm"]].itertuples(index=False, name=None)
@@ -130,11 +133,12 @@ def _effect(variant: str, reference: str) -> str:
 def with_ceilings(table: pd.DataFrame, study: Sweep) -> pd.DataFrame:
     """`gains` with best_mae, the lowest MAE that the cell's process allows, and best_mae_error.
 
-    nan where samples lack modalities, for which it is not computed.
+    nan where samples lack modalities or have noise added, for which it is not computed.
     """
     ceilings, of_process = {}, dict[str, tuple[float, float]]()
     for cell, process in zip(study.cells, processes(study).values(), strict=True):
-        complete = not resolve(study.dataset, overrides=cell.overrides).dataset.missing
+        dataset = resolve(study.dataset, overrides=cell.overrides).dataset
+        complete = not (dataset.missing or dataset.patterns or dataset.noise)
         if complete and str(process) not in of_process:
             best = best_attainable(process)["all"]
             of_process[str(process)] = (best.mae, best.mae_error)
@@ -163,6 +167,8 @@ def gains_markdown(table: pd.DataFrame, study: Sweep) -> str:
         if table["label_mae"].notna().any():
             labels = f"{first['label_mae']:.3f} ({first['copies_mae']:.3f})"
             shown["Labels: MAE (copies)"] = "–" if np.isnan(first["label_mae"]) else labels
+        if CONFLICTS[0] in table:
+            shown["Cosine: audio, vision"] = ", ".join(f"{first[name]:+.2f}" for name in CONFLICTS).replace("+nan", "–")
         for row in compared:
             half = row["high"] - row["estimate"]
             shown[f"Gain: {row['effect']}"] = f"{row['estimate']:+.3f} ± {half:.3f}: {row['verdict']}"

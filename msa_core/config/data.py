@@ -2,12 +2,13 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, Field, model_validator
 
 from msa_core import MODALITIES
 from msa_core.config.base import MMSA, MOST, UNNUMBERED, Count, Name, Number, Seed, Settings, Text
 
 Modality = Literal["text", "audio", "vision"]
+Frames = Literal["audio", "vision"]
 Split = Literal["train", "valid", "test"]
 Share = Annotated[Number, Field(ge=0, le=1)]
 NotNegative = Annotated[Number, Field(ge=0)]
@@ -52,6 +53,12 @@ class Unlabelled(Settings):
         0.0, description="of these, those that keep the unimodal label of one modality, drawn for each"
     )
 
+    @model_validator(mode="after")
+    def _has_a_share(self) -> "Unlabelled":
+        if self.one_modality and not self.share:
+            raise ValueError(f"got one_modality {self.one_modality} with share 0, which it is a part of, expected 0")
+        return self
+
 
 class DatasetConfig(Settings):
     """Where the data are and how they are read."""
@@ -82,6 +89,14 @@ class DatasetConfig(Settings):
     )
     missing: dict[Split, dict[Modality, Share]] = Field(
         {}, description="split -> modality -> share of its samples that lose this modality, drawn from the run's seed"
+    )
+    patterns: dict[Split, Annotated[list[list[Modality]], Field(min_length=1)]] = Field(
+        {},
+        description="split -> sets of modalities: each sample has one of these sets and no other modality; as many "
+        "samples have each, drawn from the run's seed",
+    )
+    noise: dict[Split, dict[Frames, NotNegative]] = Field(
+        {}, description="split -> modality -> standard deviation of noise on its frames, over theirs in the train split"
     )
     unlabelled: Unlabelled = Unlabelled()
 

@@ -178,7 +178,18 @@ class MAGBertConfig(Settings):
     unimodal: UnimodalConfig = UnimodalConfig()
 
 
+class AlternatingConfig(Settings):
+    """`msa_core.hosts.alternating.Alternating`."""
+
+    kind: Literal["alternating"] = "alternating"
+    reads_every_token: ClassVar[bool] = False
+    frames: FrameEncoderConfig = FrameEncoderConfig()
+    width: Width = Field(32, description="of the space that the head reads; ours, not chosen on data")
+    dropout: Number = Field(0.1, ge=0, lt=1, description="on the encodings; ours, not chosen on data")
+    unimodal: UnimodalConfig = UnimodalConfig()
+
+
 ModelConfig = Annotated[
-    SharedEncodersConfig | MulTConfig | MISAConfig | MMIMConfig | MAGBertConfig,
+    SharedEncodersConfig | MulTConfig | MISAConfig | MMIMConfig | MAGBertConfig | AlternatingConfig,
     Field(discriminator="kind"),
 ]

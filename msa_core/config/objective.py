@@ -157,6 +157,13 @@ class PCGrad(Settings):
 BalanceConfig = Annotated[SummedTasks | UncertaintyWeights | PCGrad, Field(discriminator="kind")]
 
 
+class LabelContrast(Settings):
+    """`msa_core.parts.contrast.label_contrast`, on the multimodal feature."""
+
+    weight: Number = Field(0.1, gt=0, description="of its term; ours, not chosen on data")
+    temperature: Number = Field(0.1, ge=0.01, description="divides the cosines (Khosla et al.: 0.1)")
+
+
 class ObjectiveConfig(Settings):
     """The paper's parts, each of which a variant may take out."""
 
@@ -164,6 +171,7 @@ class ObjectiveConfig(Settings):
     labels: LabelsConfig = GeneratedLabels()
     weight_adjustment: bool = Field(True, description="W_s = tanh|y_s - y| on the unimodal tasks")
     balance: BalanceConfig = SummedTasks()
+    contrast: LabelContrast | None = Field(None, description="of the multimodal features by their labels; None: none")
 
     @model_validator(mode="after")
     def _copied_labels_need_weight_one(self) -> "ObjectiveConfig":

@@ -1,7 +1,8 @@
 """The study's grids of runs, its primary comparisons, its sweeps, its searches and its families of comparisons."""
 
 from collections.abc import Collection
-from typing import Annotated, Literal
+from itertools import combinations
+from typing import Annotated, Literal, NamedTuple
 
 from pydantic import Field, ValidationError
 
@@ -9,6 +10,7 @@ from msa_core import paths
 from msa_core.config.base import Count, Name, Number, Seed, Seeds, Settings, Text, require_known
 from msa_core.config.files import load_preset, load_variants, load_yaml
 from msa_core.config.problems import problems
+from msa_core.config.run import resolve
 from msa_core.config.searches import Search
 from msa_core.config.sweeps import Sweep
 
@@ -30,6 +32,9 @@ class GridEntry(Settings):
     variants: Annotated[list[Name], Field(min_length=1)]
     seeds: Seeds = Field(description="a list, or the first and the last: 1111-1115")
     runs_per_job: Count = Field(1, description="trained by one process; 1: each by a notebook of its own")
+    threads: Count = Field(1, description="of a process; in float32, another number rounds otherwise")
+    minutes: Count = Field(60, description="for a run, where a cluster limits the time")
+    memory_mb: Count | None = Field(None, description="of a process; None: estimated (msa_core.requirements.memory)")
 
     def runs(self) -> list[GridRun]:
         """Variant by variant, every seed."""
@@ -38,6 +43,20 @@ class GridEntry(Settings):
             for variant in self.variants
             for seed in self.seeds
         ]
+
+
+class Job(NamedTuple):
+    """Runs of a grid that one process trains.
+
+    Attributes:
+        name: stays the same when some of its runs are finished: each node of a cluster reads the plan anew.
+        runs: those that are still to be trained.
+        entry: of the grid, for what the process needs.
+    """
+
+    name: str
+    runs: list[GridRun]
+    entry: GridEntry
 
 
 class PrimaryComparison(Settings):
@@ -115,22 +134,25 @@ def grid(name: str, dataset: str | None = None, variants: list[str] | None = Non
     return chosen
 
 
-def jobs(name: str, unfinished: Collection[GridRun]) -> list[list[GridRun]]:
-    """Runs of a grid that are trained by one process each, those that are still to be trained.
+def jobs(name: str, unfinished: Collection[GridRun]) -> list[Job]:
+    """The processes that train runs of a grid, those that have something to train.
 
     Args:
         name: of the grid.
         unfinished: the runs to be trained.
 
     >>> runs = grid("full", dataset="mmmo_audio_vision", variants=["paper"])
-    >>> [len(job) for job in jobs("full", runs)]
-    [10]
+    >>> [(job.name, len(job.runs)) for job in jobs("full", runs)][0]
+    ('mmmo_audio_vision_paper_1111', 10)
     """
     chosen = []
     for entry in load_study().grids[name]:
-        runs, size = [run for run in entry.runs() if run in unfinished], entry.runs_per_job
-        chosen += [runs[start : start + size] for start in range(0, len(runs), size)]
-    return chosen
+        runs, size = entry.runs(), entry.runs_per_job
+        for start in range(0, len(runs), size):
+            first = runs[start]
+            left = [run for run in runs[start : start + size] if run in unfinished]
+            chosen.append(Job(f"{first.dataset}_{first.variant}_{first.seed}", left, entry))
+    return [job for job in chosen if job.runs]
 
 
 def primary() -> Primary:
@@ -159,7 +181,7 @@ def sweep(name: str) -> Sweep:
     """A sweep of `config/study.yaml`.
 
     Raises:
-        ValueError: an unknown sweep or variant.
+        ValueError: an unknown sweep or variant, or two cells with the same settings, whose runs would count twice.
 
     >>> len(sweep("phase").cells), sweep("phase").cells[0].levels
     (18, (0.25, 0.1, 0.0))
@@ -169,6 +191,13 @@ def sweep(name: str) -> Sweep:
     levels = [each for factor in found[name].factors.values() for each in factor.values() if isinstance(each, str)]
     for variant in [*levels, *(each for pair in found[name].pairs for each in pair)]:
         require_known(f"variant of {name}", variant, variants, "config/variants.yaml")
+    settings = [(cell, resolve(found[name].dataset, overrides=cell.overrides)) for cell in found[name].cells]
+    for (cell, own), (other, others) in combinations(settings, 2):
+        if own == others:
+            raise ValueError(
+                f"config/study.yaml, sweep {name}: got the same settings for {cell.levels} and {other.levels}, "
+                "expected cells that differ; name one of them under excluded"
+            )
     return found[name]
 
 

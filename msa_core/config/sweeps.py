@@ -35,6 +35,9 @@ class Sweep(Settings):
     factors: dict[Name, Annotated[dict[Level, dict[str, Any] | Name], Field(min_length=1)]] = Field(
         {}, description="factor -> level -> overrides, or a variant, whose are taken; none: one cell, the preset"
     )
+    excluded: list[dict[Name, Level]] = Field(
+        [], description="factor -> level: combinations that are no cells, with every level of the other factors"
+    )
     comparisons: Annotated[dict[Name, Annotated[list[Name], Field(min_length=1)]], Field(min_length=1)] = Field(
         description="variant -> those that it is compared with, which have its weight if they align"
     )
@@ -55,13 +58,19 @@ class Sweep(Settings):
                 raise ValueError(f"got {name} {values}, expected each value once")
         if both := sorted(set(self.weight_seeds) & set(self.seeds)):
             raise ValueError(f"got seeds {both} for choosing a weight and for comparing, expected other ones for each")
+        for each in self.excluded:
+            if not each or any(level not in self.factors.get(name, {}) for name, level in each.items()):
+                raise ValueError(f"got excluded {each}, expected levels of the factors {[*self.factors]}")
         return self
 
     @property
     def cells(self) -> list[SweepCell]:
-        """Every combination of the factors' levels."""
+        """Every combination of the factors' levels that is not excluded."""
         variants, cells = load_variants(), []
         for chosen in product(*(levels.items() for levels in self.factors.values())):
+            named = {name: level for name, (level, _) in zip(self.factors, chosen, strict=True)}
+            if any(each.items() <= named.items() for each in self.excluded):
+                continue
             changes = [variants[each] if isinstance(each, str) else each for _, each in chosen]
             overrides = {name: value for each in changes for name, value in each.items()}
             cells.append(SweepCell(tuple(level for level, _ in chosen), overrides))

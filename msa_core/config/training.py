@@ -4,7 +4,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field
 
-from msa_core.config.base import MMSA, MOST, UNNUMBERED, Count, Number, Settings
+from msa_core.config.base import MMSA, MOST, UNNUMBERED, Count, Number, Settings, Text
+from msa_core.config.data import Modality, Share
 
 
 class GroupConfig(Settings):
@@ -47,6 +48,11 @@ class TrainingConfig(Settings):
     accumulated: Literal["mean", "sum"] = Field(
         "mean", description="mean: over the step's samples; sum: of the batches' means, as MMSA"
     )
+    modality_dropout: dict[Modality, Share] = Field(
+        {},
+        description="modality -> share of the train split's samples that are trained on without it, drawn anew in each "
+        "epoch from the run's seed (Neverova et al. 2016, arXiv 1501.00102, section 3: ModDrop)",
+    )
     groups: GroupsConfig = GroupsConfig()
     max_gradient_norm: Annotated[Number, Field(gt=0)] | None = Field(
         1.0, description="gradients are scaled down to this norm; None: they are not, as in MMSA"
@@ -67,4 +73,7 @@ class TrainingConfig(Settings):
     )
     state_every: Annotated[Number, UNNUMBERED] = Field(
         60.0, ge=0, description="seconds between two savings of the resumable state, at least"
+    )
+    tracker: Annotated[Text | None, UNNUMBERED] = Field(
+        None, description="one of Accelerate's, as tensorboard, that also gets each row of the history; None: none"
     )

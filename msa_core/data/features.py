@@ -1,7 +1,7 @@
 """One split's features, stored ragged (without padding), and batches padded to their longest sequence."""
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
@@ -87,6 +87,7 @@ class Batch:
         lengths: modality -> (B,) int64, on the CPU; 0: the modality is absent from this sample.
         present: modality -> (B,) bool, for each modality that a sample of the split lacks (of the split, not of the
             batch: all batches of a split have the same keys); a modality that is no key is present in every sample.
+        shared: place of each sample of the whole batch, of which these are one process's share; None: they are all.
     """
 
     index: Tensor
@@ -94,9 +95,15 @@ class Batch:
     sequences: dict[str, Tensor]
     lengths: dict[str, Tensor]
     present: dict[str, Tensor] = field(default_factory=dict)
+    shared: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.index)
+
+    @property
+    def whole_index(self) -> Tensor:
+        """Place of each sample of the whole batch."""
+        return self.index if self.shared is None else self.shared
 
     def having(self, *modalities: str) -> Tensor:
         """The samples that have all of these modalities, (B,) bool."""
@@ -111,6 +118,7 @@ class Batch:
             labels=self.labels.to(device),
             sequences={modality: sequence.to(device) for modality, sequence in self.sequences.items()},
             present={modality: present.to(device) for modality, present in self.present.items()},
+            shared=None if self.shared is None else self.shared.to(device),
         )
 
 
@@ -284,6 +292,7 @@ def batches(
     shuffle_seed: int | None = None,
     by_length: bool = True,
     multiple: int = 1,
+    share: Callable[[Tensor], Tensor] | None = None,
 ) -> Iterator[Batch]:
     """Every sample once, in batches of similar length.
 
@@ -299,6 +308,7 @@ def batches(
         by_length: False: shuffled batches are random, of any lengths.
         multiple: the number of samples is cut to a multiple of this, and the rest, the last ones of the random order,
             is left out; 1: nothing is. A multiple of `batch_size` makes every batch full.
+        share: takes the samples of a batch to those that are read, one process's; None: all are.
 
     Raises:
         ValueError: fewer samples than `multiple`.
@@ -318,7 +328,7 @@ def batches(
     if shuffle_seed is not None:
         chunks = [chunks[i] for i in torch.randperm(len(chunks), generator=generator).tolist()]
     for chunk in chunks:
-        yield features.batch(chunk)
+        yield features.batch(chunk) if share is None else replace(features.batch(share(chunk)), shared=chunk)
 
 
 def number_of_batches(features: FeatureSet, batch_size: int, multiple: int = 1) -> int:

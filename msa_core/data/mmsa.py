@@ -170,7 +170,8 @@ def require_file(path: Path) -> None:
     """Raise a `FileNotFoundError` that says where feature files come from, if there is none at `path`."""
     if not path.is_file():
         raise FileNotFoundError(
-            f"{path}: no such feature file; docs/running.md says where the data sets' files come from"
+            f"{path}: no such feature file; docs/running.md says where the data sets' files come from, "
+            "docs/own_data.md how to write one of your own"
         )
 
 

@@ -68,6 +68,7 @@ def write_features(
     """
     place = Path(path).expanduser()
     _check_columns(frame)
+    frame = frame.assign(**{name: pd.to_numeric(frame[name]) for name in _labels(frame)})  # of a CSV: text
     fields: dict[str, Any] = {FIELDS[str(name)]: frame[name].tolist() for name in frame if name != "split"}
     for modality, arrays in (("audio", audio), ("vision", vision)):
         if arrays is not None:
@@ -149,14 +150,12 @@ def _check_columns(frame: pd.DataFrame) -> None:
             _fail(
                 "frame", f"the column {name!r}", f"columns of {list(dict.fromkeys(known))}", f"drop or rename it{hint}"
             )
-    if "split" in frame and (wrong := frame[~frame["split"].isin(SPLITS)]).size:
-        count = f"{len(wrong)} of {len(frame)} samples wrong: {listed(wrong['id'].astype(str).tolist())}"
-        _fail(
-            "frame, column 'split'",
-            f"{wrong['split'].iloc[0]!r} ({count})",
-            f"one of {list(SPLITS)}",
-            "rename the splits, or leave the column out of samples to be predicted",
-        )
+    if "split" in frame:
+        remedy = "rename the splits, or leave the column out of samples to be predicted"
+        _check_values(frame, "split", frame["split"].isin(SPLITS), f"one of {list(SPLITS)}", remedy)
+    for name in _labels(frame):
+        numbers = pd.to_numeric(frame[name], errors="coerce").notna()
+        _check_values(frame, name, numbers, "a number for each sample", "drop these samples, or give them labels")
     if "label" in frame and "split" not in frame:
         _fail(
             "frame",
@@ -164,6 +163,16 @@ def _check_columns(frame: pd.DataFrame) -> None:
             "a column 'split'",
             "add it, or leave 'label' out to predict these samples",
         )
+
+
+def _labels(frame: pd.DataFrame) -> list[str]:
+    return [name for name in FIELDS if name.startswith("label") and name in frame]
+
+
+def _check_values(frame: pd.DataFrame, name: str, right: pd.Series, expected: str, remedy: str) -> None:
+    if len(wrong := frame[~right]):
+        count = f"{len(wrong)} of {len(frame)} samples wrong: {listed(wrong['id'].astype(str).tolist())}"
+        _fail(f"frame, column {name!r}", f"{wrong[name].tolist()[0]!r} ({count})", expected, remedy)
 
 
 def _frames(modality: str, arrays: Sequence[ArrayLike | None], samples: int) -> list[NDArray]:

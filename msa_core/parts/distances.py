@@ -3,21 +3,21 @@
 What each of them sees, by its `kind` in the settings (`msa_core.config.distances`): "sees" where the change moves its
 value, "-" where it does not, for features whose variances and norms are far from zero. The change is made to one
 modality, or the same one to both. A rotation is any orthogonal map of the D coordinates, a shift adds one vector to
-every sample, a permutation changes the order of the samples. A test derives the table.
+every sample, a permutation changes the order of the samples. A test derives the table::
 
-| kind                | rotated | both | scaled | both | shifted | both | permuted | both |
-|---------------------|---------|------|--------|------|---------|------|----------|------|
-| covariance          | sees    | -    | sees   | sees | -       | -    | -        | -    |
-| correlation         | sees    | sees | -      | -    | -       | -    | -        | -    |
-| cka                 | -       | -    | -      | -    | -       | -    | sees     | -    |
-| cmd                 | sees    | sees | sees   | sees | sees    | sees | -        | -    |
-| mean_and_covariance | sees    | -    | sees   | sees | sees    | -    | -        | -    |
-| relational          | -       | -    | -      | -    | sees    | sees | sees     | -    |
-| info_nce            | sees    | -    | -      | -    | sees    | sees | sees     | -    |
-| shrink              | -       | -    | sees   | sees | -       | -    | -        | -    |
-| isotropic           | -       | -    | sees   | sees | -       | -    | -        | -    |
-| unbiased            | sees    | -    | sees   | sees | -       | -    | sees     | sees |
-| permuted            | sees    | -    | sees   | sees | -       | -    | -        | -    |
+    | kind                | rotated | both | scaled | both | shifted | both | permuted | both |
+    |---------------------|---------|------|--------|------|---------|------|----------|------|
+    | covariance          | sees    | -    | sees   | sees | -       | -    | -        | -    |
+    | correlation         | sees    | sees | -      | -    | -       | -    | -        | -    |
+    | cka                 | -       | -    | -      | -    | -       | -    | sees     | -    |
+    | cmd                 | sees    | sees | sees   | sees | sees    | sees | -        | -    |
+    | mean_and_covariance | sees    | -    | sees   | sees | sees    | -    | -        | -    |
+    | relational          | -       | -    | -      | -    | sees    | sees | sees     | -    |
+    | info_nce            | sees    | -    | -      | -    | sees    | sees | sees     | -    |
+    | shrink              | -       | -    | sees   | sees | -       | -    | -        | -    |
+    | isotropic           | -       | -    | sees   | sees | -       | -    | -        | -    |
+    | unbiased            | sees    | -    | sees   | sees | -       | -    | sees     | sees |
+    | permuted            | sees    | -    | sees   | sees | -       | -    | -        | -    |
 
 Only a distance that sees one modality's permutation can use which sample belongs to which: `cka`, `relational` and
 `info_nce`. `unbiased` depends on which samples are in which half-batch, and on nothing else in their order. `permuted`
@@ -100,7 +100,7 @@ def cmd_distance(x: Tensor, z: Tensor, moments: int = 5) -> Tensor:
     """Central moment discrepancy (Zellinger et al. 2017) of the features squashed by tanh; range [0, 2.5].
 
     ``|mean U - mean V| + sum over k = 2..K of |c_k(U) - c_k(V)|`` with ``U = (1 + tanh X) / 2``, V likewise of Z,
-    ``c_k(U) = mean (U - mean U)^k`` coordinate by coordinate, and |.| the root mean square over the D coordinates.
+    ``c_k(U) = mean (U - mean U)^k`` coordinate by coordinate, and ``|.|`` the root mean square over the D coordinates.
     The original takes features of a bounded interval [a, b], divides the k-th term by (b - a)^k and sums over the
     coordinates: encodings have no bound, hence tanh; its interval brought to [0, 1] makes every divisor 1; and the
     mean over the coordinates makes the range independent of D. Bounded, since of numbers in [0, 1] the means differ by

@@ -162,6 +162,19 @@ def test_the_table_has_a_row_per_cell_and_variant_with_its_ceiling(both):
     assert "-0.099 ± 0.002: harms" in lines[2]
 
 
+def test_conflicts_are_shown_where_a_cell_measures_them(tmp_path):
+    study = STUDY.model_copy(update={"factors": {"gradients": {"measured": {"training.diagnostics": True}}}})
+    assert sweeps.read_runs(tmp_path / "none.csv", study).columns[-2:].tolist() == sweeps.CONFLICTS
+    assert not set(sweeps.CONFLICTS) & set(sweeps.read_runs(tmp_path / "none.csv", STUDY))
+    found = runs(0.2, 1.0).assign(gradients="measured", conflict_vision=np.nan)
+    found["conflict_audio"] = found["seed"].map({5: 0.1, 6: 0.2, 7: 0.6})  # mean 0.3
+    table = sweeps.gains(found, study, 0.01)
+    assert table["conflict_audio"].tolist() == pytest.approx([0.3] * 3)
+    header, _, row, *_ = sweeps.gains_markdown(table.assign(best_mae=np.nan), study).splitlines()
+    cells = dict(zip(*([cell.strip() for cell in line.split("|")] for line in (header, row)), strict=True))
+    assert cells["Cosine: audio, vision"] == "+0.30, –"
+
+
 def test_an_effect_is_what_the_reference_lacks():
     names = [("misa", "misa_no_alignment"), ("distance_cka", "no_alignment"), ("damped_labels", "copied_labels")]
     assert [sweeps._effect(*each) for each in names] == ["alignment", "alignment", "over copied_labels"]
@@ -213,10 +226,13 @@ def test_curves_show_every_variant_and_the_gains_over_each_at_its_level(both):
     assert gains == [pytest.approx(each) for each in expected]
 
 
-def test_where_samples_lack_modalities_no_ceiling_is_shown(both):
+def test_where_data_are_impaired_no_ceiling_is_shown(both):
     lost = STUDY.model_copy(
         update={"factors": {"shared_part": {0.2: {}, 0.8: {"dataset.missing": {"test": {"text": 1.0}}}}}}
     )
     table = sweeps.with_ceilings(sweeps.gains(both.drop(columns=["signal_to_noise", "label_noise"]), lost, 0.01), lost)
     assert table.groupby("shared_part")["best_mae"].apply(lambda values: values.notna().all()).tolist() == [True, False]
     assert "–" in sweeps.gains_markdown(table, lost).splitlines()[3]
+    noise = {level: {"dataset.noise": {"test": {"audio": 1.0}}} for level in (0.2, 0.8)}
+    noisy = STUDY.model_copy(update={"factors": {"shared_part": noise}})
+    assert sweeps.with_ceilings(table[["shared_part"]], noisy)["best_mae"].isna().all()

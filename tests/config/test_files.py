@@ -181,6 +181,9 @@ def test_a_sweep_has_every_combination_of_its_factors(config):
     ]
     assert sweep("mine").pairs == [("paper", "no_alignment"), ("paper", "multimodal_only")]
     assert sweep("mine").seeds == [2, 3]
+    excluded = "question: 1, excluded: [{noise: 0, choice: other}, {choice: other, noise: 1}]"
+    config("study.yaml", f"grids: {{}}{REST.replace('question: 1, title', f'{excluded}, title')}")
+    assert [cell.levels for cell in sweep("mine").cells] == [(0.0, "ours"), (1.0, "ours")]
 
 
 @pytest.mark.parametrize(
@@ -195,6 +198,9 @@ def test_a_sweep_has_every_combination_of_its_factors(config):
         ("no_clipping", "no_cliping", r"variant of mine 'no_cliping', .* did you mean 'no_clipping'"),
         ("multimodal_only]", "multimodal]", r"variant of mine 'multimodal', .* did you mean 'multimodal_only'"),
         ("[no_alignment, multimodal_only]", "[no_alignment, no_alignment]", r"expected each value once"),
+        ("other: no_clipping", "other: {}", r"mine: got the same settings for \(0\.0, 'ours'\) and \(0\.0, 'other'\)"),
+        ("question: 1", "question: 1, excluded: [{noise: 2}]", r"got excluded \{'noise': 2\.0\}, expected levels"),
+        ("question: 1", "question: 1, excluded: [{}]", r"got excluded \{\}, expected levels"),
     ],
 )
 def test_a_wrong_sweep_is_refused(config, old, new, message):
@@ -218,7 +224,10 @@ def test_jobs_have_no_more_runs_than_their_entry_says_and_no_finished_ones(confi
     entry = ENTRY.replace("[1, 2]", "1-7, runs_per_job: 3")
     config("study.yaml", f"grids: {{small: [{entry}]}}{REST}")
     unfinished = [run for run in grid("small") if run.seed != 2]
-    assert [[run.seed for run in job] for job in jobs("small", unfinished)] == [[1, 3, 4], [5, 6, 7]]
+    found = jobs("small", unfinished)
+    assert [[run.seed for run in job.runs] for job in found] == [[1, 3], [4, 5, 6], [7]]
+    fewer = jobs("small", [run for run in unfinished if run.seed not in (4, 7)])
+    assert [(job.name, len(job.runs)) for job in fewer] == [(found[0].name, 2), (found[1].name, 2)]
 
 
 def test_runs_of_a_grid_are_chosen_by_data_set_and_variant():
@@ -233,7 +242,10 @@ def test_runs_of_a_grid_are_chosen_by_data_set_and_variant():
     ("arguments", "message"),
     [
         (("smal",), r"got grid 'smal', expected one of config/study\.yaml; did you mean 'small'\?"),
-        ((3,), r"got grid 3, expected one of config/study\.yaml: frozen, full, mosi, primary, small, splits"),
+        (
+            (3,),
+            r"got grid 3, expected one of config/study\.yaml: benchmark, frozen, full, mosi, primary, small, splits",
+        ),
         (("small", "plantd"), r"got dataset 'plantd', .* did you mean 'planted'"),
         (("small", "mosi"), r"grid small: got no run of dataset mosi"),
         (("small", "planted", ["papr"]), r"got variant of small 'papr', .* did you mean 'paper'"),

@@ -72,6 +72,14 @@ def test_a_file_to_be_predicted_needs_no_splits_and_no_labels(tmp_path):
     assert re.search(r"flat\.pkl: got \['audio', 'id', .*\], expected the splits .*; write one dict", problem)
 
 
+def test_numbers_that_are_written_as_text_are_labels(tmp_path):
+    frame, audio, vision = table()
+    write_features(frame.assign(label=frame["label"].astype(str)), audio, vision, tmp_path / "text.pkl")
+    write_features(frame, audio, vision, tmp_path / "numbers.pkl")
+    read = [load_features(tmp_path / name)["train"].labels for name in ("text.pkl", "numbers.pkl")]
+    torch.testing.assert_close(*read)
+
+
 def changed(**columns):
     return lambda frame, audio, vision: (frame.assign(**columns), audio, vision)
 
@@ -84,6 +92,11 @@ REFUSALS = {
         changed(split="dev"),
         r"frame, column 'split': got 'dev' \(9 of 9 samples wrong: 'clip-0', .*\), expected one of \['train'",
     ),
+    "a blank label": (
+        changed(label=["1", "", *"0000000"]),  # as read_csv gives them with keep_default_na=False
+        r"frame, column 'label': got '' \(1 of 9 samples wrong: 'clip-1'\), expected a number for each sample; drop",
+    ),
+    "a missing label": (changed(label_audio=np.nan), r"column 'label_audio': got nan \(9 of 9 .*, expected a number"),
     "labels without splits": (
         lambda frame, audio, vision: (frame.drop(columns="split"), audio, vision),
         r"got labels without splits, expected a column 'split'; add it, or leave 'label' out",

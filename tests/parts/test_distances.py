@@ -137,7 +137,7 @@ def sees(distance, change, both):
 
 
 def test_the_table_of_what_each_distance_sees_is_what_is_found():
-    rows = [re.findall(r"[\w-]+", line) for line in distances.__doc__.splitlines() if re.match(r"\| \w", line)]
+    rows = [re.findall(r"[\w-]+", line) for line in distances.__doc__.splitlines() if re.match(r" +\| \w", line)]
     written = {kind: cells for kind, *cells in rows[1:]}
     assert rows[0] == ["kind", *(header for name in CHANGES for header in (name, "both"))]
     assert written == {

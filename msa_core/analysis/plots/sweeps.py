@@ -12,6 +12,8 @@ from msa_core.analysis.claims_rule import UNDECIDED
 from msa_core.analysis.plots.style import WIDTH, empty
 
 HATCH = "////"
+SHARE = "share of the samples"  # unit of most factors that are numbers
+UNITS = {"noise": "standard deviation, over that of the train split's frames"}
 
 
 def phase_diagram(table: pd.DataFrame, smallest: float) -> Figure:
@@ -134,5 +136,5 @@ def sweep_curves(table: pd.DataFrame, factors: Sequence[str], smallest: float) -
     axes[1, 0].set_ylabel("gain in test MAE, 95% interval")
     axes[0, 0].legend(fontsize=8)
     axes[1, 0].legend(fontsize=8)
-    figure.supxlabel(f"{axis_of.replace('_', ' ')} (share of the samples)", fontsize=10)
+    figure.supxlabel(f"{axis_of.replace('_', ' ')} ({UNITS.get(axis_of, SHARE)})", fontsize=10)
     return figure
