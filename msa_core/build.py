@@ -65,8 +65,7 @@ def dataset(config: RunConfig, statistics: Mapping[str, Tensor] | None = None) -
     tokenizer = load_tokenizer(config.text.encoder)
     if not paths:
         planted = settings.planted.model_dump()
-        if planted["seed"] is None:
-            planted["seed"] = draw_seed(config.seed)
+        planted["seed"] = draw_seed(config.seed) if planted["seed"] is None else planted["seed"]
         data = planted_features(**planted, max_tokens=settings.max_tokens, tokenizer=tokenizer)
         cache = None
     else:
@@ -348,5 +347,4 @@ def contrast(settings: objectives.LabelContrast | None) -> Callable[[Tensor, Ten
     """Of the multimodal features by their labels, with its weight."""
     if settings is None:
         return None
-    weight, temperature = settings.weight, settings.temperature
-    return lambda features, y: weight * label_contrast(features, y, temperature)
+    return lambda features, y: settings.weight * label_contrast(features, y, settings.temperature)
