@@ -24,8 +24,8 @@ def memory(config: RunConfig) -> int:
 
     A feature file counts by its cache if there is one, else by its own size, which is more: it is padded. Batches of
     its sequences take as much as the file at most, and no more than a gigabyte. In float64 a run holds a copy of the
-    data, and one that deals them anew another one. An encoder that is not on this machine counts nothing. What a run on
-    a GPU holds in main memory besides was not measured: none was at hand.
+    data, and one that deals them anew another one. An encoder that is not on this machine counts nothing. What a run
+    on a GPU holds in main memory besides was not measured: none was at hand.
 
     Args:
         config: the run's settings.

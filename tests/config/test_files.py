@@ -132,6 +132,7 @@ SWEEP = (
 REST = f"""
 primary: {{dataset: planted, smallest: 0.01, comparisons: [{COMPARED}]}}
 sweeps: {{mine: {SWEEP}}}
+searches: {{}}
 families: {{}}
 in_no_family: []
 """
