@@ -9,6 +9,7 @@ from msa_core import paths
 from msa_core.config import resolve
 from msa_core.requirements import encoder_folder, memory
 
+AROUND = 500 * 10**6  # on a cluster: two Snakemake (195 MB each) and papermill (104 MB), as measured
 RECORDED = sorted(file.parent.name for file in paths.RECORDS.glob("*/runs.parquet") if file.parent.name != "arithmetic")
 
 
@@ -18,7 +19,8 @@ def test_no_recorded_run_took_more_or_far_less_than_estimated(grid):
     runs = pd.read_parquet(paths.RECORDS / grid / "runs.parquet")
     runs["peak"] = [json.loads(provenance)["peak_memory"] for provenance in runs["provenance"]]
     for (dataset, variant), peak in runs.groupby(["dataset", "variant"])["peak"].max().items():
-        assert 0.4 < peak / memory(resolve(dataset, variant)) < 0.9
+        estimated = memory(resolve(dataset, variant))
+        assert 0.4 * estimated < peak < estimated - AROUND
 
 
 def config(folder, **overrides):
