@@ -6,6 +6,7 @@ from textwrap import fill
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 from numpy.typing import ArrayLike
 
 from msa_core.analysis.comparisons import run_interval
@@ -53,7 +54,7 @@ def budget_curves(table: pd.DataFrame) -> Figure:
             axis.fill_between(curve["budget"], mean - sd, mean + sd, color=f"C{number}", alpha=0.15, linewidth=0)
         axis.set_title(title)
         axis.set_xlabel("budget (trials)")
-        axis.xaxis.get_major_locator().set_params(integer=True)
+        axis.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes[0].set_ylabel("expected MAE (label units)")
     legend_below(figure, *axes)
     return figure
