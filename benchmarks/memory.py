@@ -34,11 +34,14 @@ def measure(config: RunConfig, folder: Path) -> dict[str, int]:
     return {"estimated": memory(config), "taken": result.provenance["peak_memory"]}
 
 
-def base_sized_encoder(folder: Path) -> None:
-    """BERT base, uncased, with random weights."""
-    BertModel(BertConfig()).save_pretrained(folder)
+def draw(folder: Path) -> dict[str, int]:
+    """Two feature files, and BERT base, uncased, with random weights."""
+    draw_file(folder / "small.pkl", SMALL)
+    draw_file(folder / "tenth.pkl", TENTH)
+    BertModel(BertConfig()).save_pretrained(folder / "base")
     for name in ("vocab.txt", "tokenizer.json", "tokenizer_config.json"):
-        shutil.copy(encoder_folder("minilm") / name, folder)
+        shutil.copy(encoder_folder("minilm") / name, folder / "base")
+    return {}
 
 
 def cases(folder: Path) -> dict[str, tuple[Any, ...]]:
@@ -67,6 +70,9 @@ def main() -> None:
     parser.add_argument("--results", type=Path, default=RESULTS, help="folder of the two tables")
     parser.add_argument("--measure", nargs=2, help=argparse.SUPPRESS)  # what a child does: arguments, folder
     options = parser.parse_args()
+    if options.measure and options.measure[0] == "draw":
+        print(json.dumps(draw(Path(options.measure[1]))))
+        return
     if options.measure:
         (dataset, features, overrides), folder = json.loads(options.measure[0]), Path(options.measure[1])
         print(json.dumps(measure(resolve(dataset, features=features, overrides=overrides | ONE_EPOCH), folder)))
@@ -74,9 +80,8 @@ def main() -> None:
     rows = []
     with tempfile.TemporaryDirectory(prefix="memory-") as name:
         folder = Path(name)
-        base_sized_encoder(folder / "base")
-        draw_file(folder / "small.pkl", SMALL)
-        draw_file(folder / "tenth.pkl", TENTH)
+        # In a process of its own: the peak of a process counts for those that it starts.
+        last_line([sys.executable, __file__, "--measure", "draw", name])
         for title, arguments in cases(folder).items():
             found = last_line([sys.executable, __file__, "--measure", json.dumps(arguments), name])
             shutil.rmtree(folder / "run")

@@ -1,11 +1,13 @@
-"""Train a model of thuiar/MMSA as it is; runs in MMSA's own environment, called by `training.py` and by
+"""Train a model of thuiar/MMSA as it is; runs in MMSA's own environment, called by `training.py`, `rivals.py` and
 `workflow/mmsa_arithmetics.py`.
 
-Only MMSA's public parts are called: its configuration, loader, model and trainer. Around the trainer's two halves of
-an epoch stand two clocks, so that its training time is told from its validation time.
+Only MMSA's public parts are called: its configuration, loader, model and trainer. A clock stands around each pass over
+the train split, so that the steps' time is told from that of metrics and validation. Two things
+are replaced so that it runs: MISA's map of the text, which is written for states 768 wide, and the call of MulT's
+schedule of learning rates, which newer versions of torch refuse.
 
-Prints one line of JSON: seconds of each training epoch, batches an epoch, best epoch, test MAE (with the weights of
-that epoch, which MMSA itself chose), MMSA's version.
+Prints one line of JSON: elapsed and processor seconds of each training epoch, batches an epoch, best epoch, test MAE
+and each test sample's error (with the weights of that epoch, which MMSA itself chose), MMSA's version.
 """
 
 import argparse
@@ -13,6 +15,7 @@ import contextlib
 import importlib.metadata
 import json
 import logging
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -25,17 +28,18 @@ class Enough(Exception):
 
 
 class Clocked:
-    """A loader that notes when a pass over it starts, and allows so many of them (0: any number)."""
+    """A loader that notes how long the latest pass over it took, and allows so many of them (0: any number)."""
 
     def __init__(self, loader, passes):
-        self.loader, self.passes, self.started, self.number = loader, passes, 0.0, 0
+        self.loader, self.passes, self.number, self.elapsed = loader, passes, 0, (0.0, 0.0)
 
     def __iter__(self):
         if self.number == self.passes and self.passes:
             raise Enough
         self.number += 1
-        self.started = time.perf_counter()
-        return iter(self.loader)
+        started = time.perf_counter(), time.process_time()
+        yield from self.loader
+        self.elapsed = time.perf_counter() - started[0], time.process_time() - started[1]
 
     def __len__(self):
         return len(self.loader)
@@ -62,6 +66,9 @@ def main():
     from MMSA.trains import ATIO
     from MMSA.utils import setup_seed
 
+    plateau = torch.optim.lr_scheduler.ReduceLROnPlateau  # torch 2.7 and later know no `verbose`, which MulT sets
+    module = sys.modules["MMSA.trains.singleTask.MULT"]
+    module.ReduceLROnPlateau = lambda *positional, verbose, **named: plateau(*positional, **named)  # noqa: ARG005
     logging.getLogger("MMSA").setLevel(logging.WARNING)
     config = get_config_regression(arguments.model, "mosi")
     config.update(
@@ -80,6 +87,8 @@ def main():
         setup_seed(arguments.seed)
         loaders = MMDataLoader(config, 0)
         model = AMIO(config)
+        if arguments.model == "misa":
+            model.Model.project_t.project_t = torch.nn.Linear(arguments.text_width, config.hidden_size)
         trainer = ATIO().getTrain(config)
         loaders["train"] = Clocked(loaders["train"], arguments.epochs)
         seconds, saved = [], []
@@ -87,7 +96,7 @@ def main():
 
         def clocked_validate(*positional, mode="VAL", **named):
             if mode == "VAL":
-                seconds.append(time.perf_counter() - loaders["train"].started)
+                seconds.append(loaders["train"].elapsed)
             return validate(*positional, mode=mode, **named)
 
         def noted_save(*positional):  # MMSA saves each epoch that is better than all before, once it is validated
@@ -98,8 +107,13 @@ def main():
         with contextlib.suppress(Enough):
             trainer.do_train(model, loaders)
         model.load_state_dict(torch.load(config["model_save_path"]))
-        mae = float(trainer.do_test(model, loaders["test"], mode="TEST")["MAE"])
-    found = {"seconds": seconds, "batches": len(loaders["train"]), "best_epoch": saved[-1], "mae": mae}
+        tested = trainer.do_test(model, loaders["test"], mode="TEST", return_sample_results=True)
+        labels = [label for (label,) in tested["Labels"]]
+        pairs = zip(tested["Ids"], tested["SResults"], labels, strict=True)
+    elapsed, processor = zip(*seconds, strict=True)
+    found = {"seconds": elapsed, "processor_seconds": processor, "batches": len(loaders["train"])}
+    found |= {"best_epoch": saved[-1], "mae": float(tested["MAE"])}
+    found |= {"errors": {name: abs(float(predicted) - label) for name, predicted, label in pairs}}
     print(json.dumps(found | {"version": importlib.metadata.version("MMSA")}))
 
 

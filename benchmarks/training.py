@@ -19,6 +19,7 @@ import pickle
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +33,7 @@ from torch.profiler import profile
 from msa_core import build
 from msa_core.config import RunConfig, resolve
 from msa_core.data.pickles import read_pickle
-from msa_core.encoders import load_text_encoder
+from msa_core.encoders import TextEncoder, load_text_encoder
 from msa_core.paths import ROOT, run_folder
 from msa_core.precision import fast_products
 from msa_core.run import train
@@ -51,21 +52,19 @@ def settings(features: Path, seed: int = 1111, **changes: Any) -> RunConfig:
     return resolve(DATASET, VARIANT, seed, features=str(features), overrides=changes)
 
 
-def measure(features: Path, system: str, epochs: int, threads: int) -> dict[str, list[float]]:
+def measure(config: RunConfig, epochs: int, clock: Callable[[], float] = time.perf_counter) -> list[float]:
     """Seconds of each training epoch."""
-    torch.set_num_threads(threads)
-    config = settings(features, **SYSTEMS[system])
     data = build.dataset(config)
     torch.manual_seed(config.seed)
     loop = TrainingLoop(build.parts(config, data["train"]), data["train"], config.training)
     seconds = []
     with fast_products():
         for epoch in range(1, epochs + 1):
-            started = time.perf_counter()
+            started = clock()
             for _ in loop.steps(epoch):
                 pass
-            seconds.append(time.perf_counter() - started)
-    return {"seconds": seconds}
+            seconds.append(clock() - started)
+    return seconds
 
 
 def measure_profile(features: Path, threads: int) -> dict[str, list[dict[str, Any]]]:
@@ -84,17 +83,44 @@ def measure_profile(features: Path, threads: int) -> dict[str, list[dict[str, An
     return {"rows": [{"operator": name, "share": share, "calls": int(calls[name])} for name, share in largest.items()]}
 
 
-def for_mmsa(features: Path, file: Path) -> None:
-    """The same data with what MMSA's loader wants besides."""
+def for_mmsa(features: Path, file: Path, frames: int = 1) -> None:
+    """The same data with what MMSA's loader wants besides.
+
+    Args:
+        features: with one frame of audio a sample.
+        file: is written.
+        frames: of audio and vision; zeros, but for the first one of audio.
+    """
     content, _ = read_pickle(features)
     audio = content["train"]["audio"].reshape(-1, content["train"]["audio"].shape[-1])
     mean, scale = audio.mean(axis=0, dtype=np.float64), audio.std(axis=0, dtype=np.float64)
     for split in content.values():
-        split["audio"] = ((split["audio"] - mean) / np.where(scale > 0, scale, 1)).astype(np.float32)
-        split["vision"] = np.zeros((len(split["id"]), 1, 1), np.float32)
+        standardised = ((split["audio"] - mean) / np.where(scale > 0, scale, 1)).astype(np.float32)
+        split["audio"] = np.pad(standardised, ((0, 0), (0, frames - 1), (0, 0)))
+        split["vision"] = np.zeros((len(split["id"]), frames, 1), np.float32)
         split["vision_lengths"] = [1] * len(split["id"])
     with file.open("wb") as opened:
         pickle.dump(content, opened)
+
+
+@torch.no_grad()
+def states_for_mmsa(features: Path, encoder: TextEncoder, file: Path, frames: int = 1) -> None:
+    """`for_mmsa`: the same data and, as its "text", the states of each token (N, T, D).
+
+    Zeros stand before the first token, not behind the last: MMSA's LSTM is read at the last place.
+    """
+    for_mmsa(features, file, frames)
+    content = pickle.loads(file.read_bytes())
+    for split in content.values():
+        tokens = torch.from_numpy(split["text_bert"]).long()
+        lengths = tokens[:, 1].sum(dim=1)
+        text = torch.zeros(*tokens[:, 0].shape, encoder.width)
+        for rows in torch.arange(len(text)).split(64):
+            states = encoder.states(tokens[rows, 0], lengths[rows])
+            for row, of_row, length in zip(rows, states, lengths[rows], strict=True):
+                text[row, -length:] = of_row[:length]
+        split["text"] = text.numpy()
+    file.write_bytes(pickle.dumps(content))
 
 
 def speeds(options: argparse.Namespace, mmsa: list[str]) -> pd.DataFrame:
@@ -166,11 +192,17 @@ def main() -> None:
     )
     parser.add_argument("--measure", choices=[*SYSTEMS, "profile"], help=argparse.SUPPRESS)  # what a child does
     options = parser.parse_args()
+    if options.epochs < 2:
+        parser.error(
+            f"--epochs: got {options.epochs}, expected 2 or more: the first epoch of a turn warms up and is not counted"
+        )
     if options.measure == "profile":
         print(json.dumps(measure_profile(options.features, options.threads)))
         return
     if options.measure:
-        print(json.dumps(measure(options.features, options.measure, options.epochs, options.threads)))
+        torch.set_num_threads(options.threads)
+        config = settings(options.features, **SYSTEMS[options.measure])
+        print(json.dumps({"seconds": measure(config, options.epochs)}))
         return
     options.work.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as folder:

@@ -34,6 +34,7 @@ docs/running
 docs/own_data
 docs/losses
 docs/speed
+docs/scale
 CONTRIBUTING
 docs/api
 CHANGELOG

@@ -18,6 +18,7 @@ from msa_core.config import objective as objectives
 from msa_core.data import FeatureSet, draw_seed, load_features, planted_features, require_file
 from msa_core.data.impaired import impaired
 from msa_core.data.resplit import resplit
+from msa_core.data.tokens import refuse_long_text
 from msa_core.encoders import FrameEncoder, FrozenText, TextEncoder, load_text_encoder, load_tokenizer, most_tokens
 from msa_core.frozen import freeze_text
 from msa_core.fusion import Concatenation
@@ -38,9 +39,9 @@ from msa_core.parts.ensembles import EnsembleLabels
 from msa_core.parts.low_rank import LowRankFusion
 from msa_core.parts.neighbours import NearestNeighbourLabels
 from msa_core.parts.residual import ResidualLabels
-from msa_core.paths import from_root
+from msa_core.paths import feature_files
 from msa_core.precision import default_dtype, dtype_of
-from msa_core.requirements import features_cache
+from msa_core.requirements import features_caches
 
 
 def dataset(config: RunConfig, statistics: Mapping[str, Tensor] | None = None) -> dict[str, FeatureSet]:
@@ -58,28 +59,29 @@ def dataset(config: RunConfig, statistics: Mapping[str, Tensor] | None = None) -
         ValueError: see `load_features` and `planted_features`; a text that is longer than the encoder can read.
     """
     settings = config.dataset
-    path = None if settings.features is None else from_root(settings.features)
-    if path is not None:
+    paths = [] if settings.features is None else feature_files(settings.features)
+    for path in paths:
         require_file(path)  # before a tokenizer is fetched for it
     tokenizer = load_tokenizer(config.text.encoder)
-    cache = features_cache(config)
-    if path is None or cache is None:
+    if not paths:
         planted = settings.planted.model_dump()
         if planted["seed"] is None:
             planted["seed"] = draw_seed(config.seed)
         data = planted_features(**planted, max_tokens=settings.max_tokens, tokenizer=tokenizer)
+        cache = None
     else:
+        cache = features_caches(config)[0]
         data = load_features(
-            path,
+            paths,
             tokenizer=tokenizer,
             label_bound=settings.label_bound,
             standardise=settings.standardise,
             max_frames=settings.max_frames,
             max_tokens=settings.max_tokens,
-            cache_folder=cache.parent,
+            cache_folder=None if settings.cache_folder is None else cache.parent,
             statistics=statistics,
         )
-    _refuse_long_text(data, config, most_tokens(config.text.encoder, tokenizer))
+    refuse_long_text(data, config.text.encoder, settings.max_tokens, most_tokens(config.text.encoder, tokenizer))
     if config.text.frozen:
         data = freeze_text(data, config.text.encoder, cache, config.model.reads_every_token)
     if settings.modalities is not None:
@@ -90,20 +92,6 @@ def dataset(config: RunConfig, statistics: Mapping[str, Tensor] | None = None) -
     if settings.unlabelled.share:
         data["train"] = data["train"].hiding_labels(**settings.unlabelled.model_dump(), seed=config.seed)
     return {split: features.to(dtype_of(config.training.precision)) for split, features in data.items()}
-
-
-def _refuse_long_text(data: Mapping[str, FeatureSet], config: RunConfig, most: float) -> None:
-    for split, features in data.items():
-        if "text" not in features.modalities:
-            return
-        lengths = features.lengths("text")
-        if int(lengths.max()) > most:
-            raise ValueError(
-                f"dataset.max_tokens: got {config.dataset.max_tokens}, and {int((lengths > most).sum())} of "
-                f"{len(features)} texts of {split} have more than {most} tokens (the first: id "
-                f"{features.ids[int((lengths > most).int().argmax())]!r}), expected at most the {most} that the text "
-                f"encoder {config.text.encoder!r} has positions for; set dataset.max_tokens to {most} or less"
-            )
 
 
 def parts(config: RunConfig, train: FeatureSet) -> Parts:
@@ -176,25 +164,36 @@ def host(model_class: Any, config: RunConfig, train: FeatureSet, width: int, tex
 
 def frame_widths(train: FeatureSet) -> dict[str, int]:
     """Width of a frame of "audio" and "vision", as far as the data have them."""
-    return {name: train.sequences[name].values.shape[1] for name in train.modalities if name != "text"}
+    return {name: train.sequences[name].entry_shape[0] for name in train.modalities if name != "text"}
 
 
 def encoder(
     config: RunConfig, settings: models.SharedEncodersConfig, modality: str, train: FeatureSet
 ) -> TextEncoder | FrozenText | FrameEncoder:
-    """One modality's encoder of the paper's model."""
-    if modality == "text":
-        return text_encoder(config, train, settings.frozen_extractors)
+    """One modality's encoder of the paper's model.
+
+    Raises:
+        ValueError: an LSTM over the text's states, and the text is not frozen.
+    """
     own = getattr(settings, modality)
-    return FrameEncoder(frame_widths(train)[modality], own.hidden, own.width, own.dropout, settings.frozen_extractors)
+    if modality == "text":
+        if own is None:
+            return text_encoder(config, train, settings.frozen_extractors)
+        if not config.text.frozen:
+            raise ValueError(
+                "model.text: got an LSTM and a text encoder that is fine-tuned, expected frozen text, whose states "
+                "the LSTM reads; set text.frozen true, or model.text null"
+            )
+    width = train.sequences[modality].values.shape[1]
+    return FrameEncoder(width, own.hidden, own.width, own.dropout, settings.frozen_extractors)
 
 
 def text_encoder(config: RunConfig, train: FeatureSet, frozen: bool = False) -> TextEncoder | FrozenText:
     """The text encoder that every model shares."""
-    values = train.sequences["text"].values
+    text = train.sequences["text"]
     if config.text.frozen:
-        return FrozenText(values.shape[1])
-    return load_text_encoder(config.text.encoder, values.unique(), frozen)
+        return FrozenText(text.entry_shape[0])
+    return load_text_encoder(config.text.encoder, text.distinct(), frozen)
 
 
 def projections(config: RunConfig, widths: Mapping[str, int], settings: models.UnimodalConfig) -> dict[str, Projection]:
@@ -225,7 +224,7 @@ def fusion(settings: models.FusionConfig, widths: Mapping[str, int]) -> Any:
         case models.ConcatenationConfig():
             return Concatenation(widths, settings.width, settings.dropout)
         case models.LowRankConfig():
-            return LowRankFusion(widths, settings.width, settings.rank, settings.dropout)
+            return LowRankFusion(widths, settings.width, settings.rank, settings.dropout, settings.matrices)
         case models.TensorConfig():
             return fusions.TensorFusion(widths, settings.width, settings.reduced, settings.dropout)
         case models.GatedConfig():

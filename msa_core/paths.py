@@ -30,6 +30,16 @@ def from_root(path: str | Path) -> Path:
     return (ROOT / Path(path).expanduser()).absolute()
 
 
+def feature_files(features: str) -> list[Path]:
+    """What the setting `dataset.features` names: a file, or by a pattern such as "data/store/*.pkl" all that match it.
+
+    Sorted by name; the path itself if it is there, or if nothing matches it.
+    """
+    path = from_root(features)
+    there = [path] if path.exists() else sorted(Path(path.anchor).glob(str(path.relative_to(path.anchor))))
+    return there or [path]
+
+
 def runs_folder(changes: Mapping[str, Any]) -> Path:
     """Where runs go by default: `results/runs`, or `results/trials/<key of the changes>` for runs whose settings are
     not those of a preset and a variant, so that a trial never enters a table of the study.

@@ -239,10 +239,9 @@ def _planted_statistics(config: RunConfig) -> dict[str, Tensor]:
     """Of planted frames, which are drawn again; a run keeps none of them, as they are read as they are."""
     every = config.dataset.model_copy(update={"modalities": None, "missing": {}, "resplit": False})
     train = build.dataset(config.model_copy(update={"dataset": every, "text": TextConfig()}))["train"]
-    found = {}
+    found: dict[str, Tensor] = {}
     for modality in ("audio", "vision"):
         moments = Moments()
         moments.add(train.sequences[modality].values.numpy())
-        for statistic, last in (("mean", moments.final_mean()), ("scale", moments.final_scale())):
-            found[f"{modality}/{statistic}"] = torch.from_numpy(next(last)).float()
+        found |= moments.statistics(modality)
     return found

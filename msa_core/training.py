@@ -110,12 +110,12 @@ class TrainingLoop:
         """All that are trained."""
         return [parameter for group in self.optimizer.param_groups for parameter in group["params"]]
 
-    def batches(self, epoch: int, share: Callable[[Tensor], Tensor] | None = None) -> Iterator[Batch]:
-        """Those of one epoch, counted from 1, in their order, or a share of each."""
+    def batches(self, epoch: int, share: Callable[[Tensor], Tensor] | None = None, first: int = 0) -> Iterator[Batch]:
+        """Those of one epoch, counted from 1, in their order, or a share of each, without so many at its start."""
         shuffle_seed, train, config = self.seed * 100_003 + epoch, self.train, self.config
         for modality, dropped in config.modality_dropout.items():
             train = train.dropping(modality, dropped, shuffle_seed)
-        return batches(train, config.batch_size, shuffle_seed, config.by_length, self._multiple, share)
+        return batches(train, config.batch_size, shuffle_seed, config.by_length, self._multiple, share, first)
 
     def steps(self, epoch: int, trained: int = 0) -> Iterator[tuple[int, dict[str, Tensor]]]:
         """One pass over the split; each whole batch's size and loss terms, once it is trained on.
@@ -130,7 +130,7 @@ class TrainingLoop:
         self.model.train()
         unchecked: list[dict[str, Tensor]] = []
         number = trained
-        for window in _windows(islice(self.batches(epoch, processes.share), trained, None), self.config.accumulate):
+        for window in _windows(self.batches(epoch, processes.share, trained), self.config.accumulate):
             samples = sum(len(batch.whole_index) for batch in window)
             for place, batch in enumerate(window, start=1):
                 number += 1

@@ -1,6 +1,7 @@
 """Oracles: `pickle` and `load_features` on the file that is drawn; intervals whose coverage is known."""
 
 import pickle
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -66,6 +67,20 @@ def test_every_measure_makes_its_rows(scale, drawn, monkeypatch):
     assert list(ratios["n"]) == [1, 2, 3, 3]
     assert (ratios["quartile_1"].dropna() <= ratios["value"][1:]).all()
     assert "MMSA" not in " ".join(table["measure"])
+
+
+@pytest.mark.usefixtures("scale")  # the folder of the benchmarks is on the path
+def test_every_measure_of_many_files_makes_its_rows(tmp_path, monkeypatch):
+    import stream
+
+    monkeypatch.setattr(stream, "HELD_OUT", 2)
+    monkeypatch.setattr(stream, "last_line", lambda command: stream.measure_memory([*map(Path, command[3:])]))
+    stores = {
+        name: stream.draw_store(tmp_path / name, *sizes) for name, sizes in {"few": (1, 40), "many": (5, 40)}.items()
+    }
+    table = stream.measure_all(stores, {"loading": 2, "training": 1}).set_index("measure")
+    assert list(table["n"][table["unit"] == "ratio"]) == [2, 1, 1, 1]
+    assert (table["value"][table["unit"].isin(["ratio", "seconds", "CPU-seconds/sample"])] > 0).all()
 
 
 @pytest.fixture(scope="module")

@@ -10,6 +10,7 @@ from msa_core import build
 from msa_core.alignment import covariance_distance
 from msa_core.config import resolve
 from msa_core.data import planted_features, planted_tokenizer
+from msa_core.data.features import Ragged
 from msa_core.fusion import Concatenation
 from msa_core.labels import FixedLabels, UnimodalLabelGenerator
 from msa_core.model import MSAModel
@@ -51,6 +52,25 @@ def test_the_paper_is_built_of_its_own_parts(train):
     assert parts.objective.alignment.pairs == {("audio", "vision"): 100.0}
     assert isinstance(parts.labels, UnimodalLabelGenerator) and not parts.labels.fixed
     assert torch.equal(parts.labels.labels("text", torch.arange(12)), train.labels)
+
+
+def test_an_lstm_reads_a_frozen_text_token_by_token(train):
+    """Oracle: a text at a time through torch's LSTM, without padding."""
+    states = [torch.randn(length, 5, generator=torch.Generator().manual_seed(length)) for length in range(1, 13)]
+    frozen = replace(train, sequences=train.sequences | {"text": Ragged.of(states)})
+    changes = {"text": {"frozen": True, "encoder": "minilm"}, "model.text": {"hidden": 6, "width": 4}}
+    config = settings("multimodal_only", **changes)
+    assert config.model.reads_every_token and not settings().model.reads_every_token
+    encoder = build.model(config, frozen).eval().get_submodule("encoders.text")
+    batch = frozen.batch(torch.arange(12))
+    expected = torch.stack([encoder.linear(encoder.lstm(x[None])[1][0][0, 0]) for x in states])
+    torch.testing.assert_close(encoder(batch.sequences["text"], batch.lengths["text"]), expected)
+
+
+def test_an_lstm_over_a_trained_text_encoder_is_refused(train):
+    config = settings(**{"model.text": {"width": 4}})
+    with pytest.raises(ValueError, match=r"model\.text: got an LSTM and .* fine-tuned, expected frozen text"):
+        build.model(config, train)
 
 
 @pytest.mark.parametrize(

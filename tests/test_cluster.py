@@ -31,6 +31,11 @@ Error in rule train_from_planted_no_alignment_1:
     jobid: 5
     output: results/runs/planted/no_alignment/seed-1/metrics.json, results/runs/planted/no_alignment/seed-2/metrics.json
     external_jobid: 5
+rule train:
+    output: results/runs/planted/paper/seed-3/metrics.json (update)
+Error in rule train:
+    message: SLURM sbatch failed. The error message was 'Memory specification can not be satisfied'
+    output: results/runs/planted/paper/seed-2/metrics.json (update)
 Error in rule claims:
     jobid: 6
     output: results/tables/small-claims.csv
@@ -98,10 +103,13 @@ def test_each_run_that_did_not_finish_is_named_with_its_state_and_a_remedy(answe
     finished = tmp_path / "results" / "runs" / "planted" / "no_alignment" / "seed-1"
     finished.mkdir(parents=True)
     (finished / "metrics.json").touch()
-    first, second = cluster.failures(SNAKEMAKE_SAYS.splitlines(keepends=True), tmp_path)
+    first, second, third = cluster.failures(SNAKEMAKE_SAYS.splitlines(keepends=True), tmp_path)
     assert first.startswith("planted/paper/seed-1: TIMEOUT (job 4): minutes of its grid (config/study.yaml) says how")
     assert first.endswith("the same command goes on from its last saved state")
     assert second.startswith("planted/no_alignment/seed-2: FAILED (job 5): its error is in its notebook or log")
+    assert third.startswith(
+        "planted/paper/seed-2: not submitted: SLURM sbatch failed. The error message was 'Memory sp"
+    )
     assert "Error in rule claims:" in capsys.readouterr().err
 
 

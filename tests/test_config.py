@@ -344,6 +344,7 @@ def test_one_number_for_all_modalities_is_another_spelling():
 
 UNNUMBERED = {
     "training.state_every": 1,
+    "training.tracker": "tensorboard",
     "dataset.title": "Another",
     "dataset.remark": "A remark.",
     "dataset.cache_folder": "elsewhere",

@@ -88,6 +88,7 @@ def test_the_page_runs_from_clips_to_predictions(project, capsys):
     assert table["id"].tolist() == ["n1", "n2", "n3", "NA"]
     pd.testing.assert_frame_equal(names["again"], names["table"], check_exact=True)
     assert len(pd.read_csv(project / "labels.csv")) == 18 * 3  # of the train split, at the start and after two epochs
+    assert [len(names["sharded"].provenance["data"]["shards"]), len(names["sharded"].predictions)] == [3, 30]
     written, extracted = (
         load_features(project / "data" / "my_clips.pkl"),
         load_features(project / "data" / "feature.pkl"),

@@ -33,19 +33,20 @@ def sized(file, size):
 
 
 def test_files_count_by_what_a_run_does_with_them(tmp_path):
+    """A gigabyte of each is that of a batch."""
     nothing = memory(config(tmp_path))
     sized(tmp_path / "features.pkl", 5 * 10**9)
-    assert memory(config(tmp_path)) - nothing == 5 * 10**9
+    assert memory(config(tmp_path)) - nothing == 6 * 10**9
     sized(tmp_path / "features.pkl.cache", 10**9)
-    assert memory(config(tmp_path)) - nothing == 10**9
-    assert memory(config(tmp_path, **{"training.precision": "float64"})) - nothing == 3 * 10**9
-    assert memory(config(tmp_path, **{"dataset.resplit": True})) - nothing == 2 * 10**9
-    assert memory(config(tmp_path, **{"dataset.cache_folder": str(tmp_path / "elsewhere")})) - nothing == 5 * 10**9
+    assert memory(config(tmp_path)) - nothing == 2 * 10**9
+    assert memory(config(tmp_path, **{"training.precision": "float64"})) - nothing == 4 * 10**9
+    assert memory(config(tmp_path, **{"dataset.resplit": True})) - nothing == 3 * 10**9
+    assert memory(config(tmp_path, **{"dataset.cache_folder": str(tmp_path / "elsewhere")})) - nothing == 6 * 10**9
     sized(tmp_path / "features.pkl.cache.text-0a", 10**8)
-    assert memory(config(tmp_path, **{"text.frozen": True})) - nothing == 11 * 10**8
+    assert memory(config(tmp_path, **{"text.frozen": True})) - nothing == 21 * 10**8
     sized(tmp_path / "encoder" / "model.safetensors", 10**8)
-    assert memory(config(tmp_path)) - nothing == 19 * 10**8
-    assert memory(config(tmp_path, **{"text.frozen": True})) - nothing == 16 * 10**8
+    assert memory(config(tmp_path)) - nothing == 29 * 10**8
+    assert memory(config(tmp_path, **{"text.frozen": True})) - nothing == 26 * 10**8
 
 
 def test_an_encoder_of_the_hub_is_found_in_its_cache(tmp_path, monkeypatch):

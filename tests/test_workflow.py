@@ -19,6 +19,7 @@ from torch import nn
 
 from msa_core import paths, records
 from msa_core.config import resolve
+from msa_core.data.shards import content_sha256
 
 RULES = (
     "record",
@@ -322,6 +323,26 @@ def test_another_content_of_the_feature_file_and_a_damaged_file_outdate_a_run(tm
     assert outdated(config, folder) == f"other content in {features}"
     (folder / "history.csv").write_text("")
     assert "history.csv: got SHA-256" in outdated(config, folder)
+
+
+def test_another_shard_and_another_content_of_one_outdate_a_run(tmp_path):
+    outdated = runpy.run_path(str(paths.ROOT / "workflow" / "batch.py"))["outdated"]
+    folder, shards = tmp_path / "seed-1111", [tmp_path / f"{name}.pkl" for name in "ab"]
+    for shard in shards:
+        shard.write_text(shard.stem)
+    digests = {shard.name: hashlib.sha256(shard.read_bytes()).hexdigest() for shard in shards}
+    config = resolve("mmmo_audio_vision", features=str(tmp_path / "*.pkl"))
+    frame = pd.DataFrame({"id": ["a"]})
+    data = {"sha256": content_sha256(digests), "shards": digests}
+    records.write_run(folder, records.Run(config, {}, frame, frame, frame, {}, {"data": data}), nn.Linear(1, 1))
+    later = (folder / "metrics.json").stat().st_mtime + 10
+    os.utime(shards[1], (later, later))
+    assert outdated(config, folder) == ""
+    shards[1].write_text("other")
+    os.utime(shards[1], (later, later))
+    assert "other content in" in outdated(config, folder)
+    shards[1].unlink()
+    assert "other content in" in outdated(config, folder)
 
 
 @pytest.mark.slow

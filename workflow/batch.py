@@ -27,8 +27,9 @@ import torch
 
 from msa_core import build, paths, records, run
 from msa_core.config import GridRun, RunConfig, grid, resolve
+from msa_core.data.shards import content_sha256
 from msa_core.encoders import load_text_encoder, load_tokenizer
-from msa_core.paths import from_root
+from msa_core.paths import feature_files, from_root
 from workflow import cluster
 
 LOCK = paths.ROOT / "results" / ".batch.lock"
@@ -106,12 +107,17 @@ def outdated(config: RunConfig, folder: Path) -> str:
         return str(error)
     if differences := run.other_settings(config, folder):
         return f"other settings (now {'; '.join(differences)})"
-    features = config.dataset.features and from_root(config.dataset.features)
-    if features and features.stat().st_mtime > (folder / "metrics.json").stat().st_mtime:
-        with features.open("rb") as file:
-            if hashlib.file_digest(file, "sha256").hexdigest() != source["sha256"]:
-                return f"other content in {features}"
+    files = feature_files(config.dataset.features) if config.dataset.features else []
+    finished = (folder / "metrics.json").stat().st_mtime
+    newer = any(file.stat().st_mtime > finished for file in files) or len(files) != len(source.get("shards", files))
+    if newer and content_sha256({file.name: _sha256(file) for file in files}) != source["sha256"]:
+        return f"other content in {from_root(config.dataset.features)}"
     return ""
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def snakemake(options: argparse.Namespace, *arguments: str, **how: object) -> subprocess.Popen:

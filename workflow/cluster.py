@@ -8,8 +8,10 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterable, Iterator
+from itertools import chain
 from pathlib import Path
 
+RUNS, METRICS = "results/runs", "metrics.json"
 JOB_NAME = "msa_core"  # the profiles call their jobs so; the executor slurm adds to it
 GOES_ON = "the same command goes on from its last saved state"
 REMEDIES = {
@@ -75,19 +77,29 @@ def failures(lines: Iterable[str], folder: Path) -> Iterator[str]:
         lines: that Snakemake writes; they are shown, but for the many that describe a job.
         folder: the project's.
     """
-    outputs = ""
-    for line in lines:
+    error: dict[str, str] = {}  # what is said of a failed job
+    for line in chain(lines, [""]):
+        described = re.match(r"    (\w+): (.*)", line)
+        if described and error:
+            error[described[1]] = described[2]
+        if "external_jobid" in error:  # said last; SLURM is asked at once, because it forgets
+            ended = state(error["external_jobid"]) or "state unknown"
+            what = f"{ended} (job {error['external_jobid']}): {REMEDIES.get(ended, FAILED)}"
+        elif error and not line.startswith("    "):
+            what = f"not submitted: {error.get('message', 'see above')}"
+        else:
+            what = ""
+        if what:
+            yield from (f"{run}: {what}" for run in _runs(error) if not (folder / RUNS / run / METRICS).is_file())
+            error = {}
+        if line.startswith("Error in rule"):
+            error = {"rule": line}
         if not line.startswith("    "):
             print(line, end="", file=sys.stderr, flush=True)
-        if line.startswith("Error in rule"):
-            outputs = ""
-        elif found := re.match(r"\s+output: (.*)", line):
-            outputs = found[1]
-        elif outputs and (found := re.match(r"\s+external_jobid: (\d+)", line)):
-            ended = state(found[1]) or "state unknown"  # asked for at once: SLURM forgets
-            for run in re.findall(r"results/runs/(\S+)/metrics\.json", outputs):
-                if not (folder / "results" / "runs" / run / "metrics.json").is_file():
-                    yield f"{run}: {ended} (job {found[1]}): {REMEDIES.get(ended, FAILED)}"
+
+
+def _runs(error: dict[str, str]) -> list[str]:
+    return re.findall(rf"{RUNS}/(\S+)/{METRICS}", error.get("output", ""))
 
 
 if __name__ == "__main__":

@@ -13,40 +13,18 @@ there is kept and not run again.
 import argparse
 import json
 import os
-import pickle
 import sys
 from pathlib import Path
 
-import torch
 from arithmetics import FOLDER, collect, is_recorded, output_under
 
 from msa_core.encoders import TextEncoder, load_text_encoder
 from msa_core.paths import ROOT
 
 sys.path.append(str(ROOT / "benchmarks"))
-from training import for_mmsa
+from training import states_for_mmsa
 
 PARTS = FOLDER / "parts"
-
-
-@torch.no_grad()
-def write_features(features: Path, encoder: TextEncoder, file: Path) -> None:
-    """What MMSA reads: the same data and, as its "text", the states of each token (N, T, D).
-
-    Zeros stand before the first token, not behind the last: MMSA's LSTM is read at the last place.
-    """
-    for_mmsa(features, file)
-    content = pickle.loads(file.read_bytes())
-    for split in content.values():
-        tokens = torch.from_numpy(split["text_bert"]).long()
-        lengths = tokens[:, 1].sum(dim=1)
-        text = torch.zeros(*tokens[:, 0].shape, encoder.width)
-        for rows in torch.arange(len(text)).split(64):
-            states = encoder.states(tokens[rows, 0], lengths[rows])
-            for row, of_row, length in zip(rows, states, lengths[rows], strict=True):
-                text[row, -length:] = of_row[:length]
-        split["text"] = text.numpy()
-    file.write_bytes(pickle.dumps(content))
 
 
 def run(options: argparse.Namespace, encoder: TextEncoder, model: str, seed: int, arithmetic: str) -> None:
@@ -77,7 +55,7 @@ def main() -> None:
     encoder = load_text_encoder("minilm")
     PARTS.mkdir(parents=True, exist_ok=True)
     if not (PARTS / "mmsa.pkl").is_file():
-        write_features(options.features, encoder.eval(), PARTS / "mmsa.pkl")
+        states_for_mmsa(options.features, encoder.eval(), PARTS / "mmsa.pkl")
     for model in options.models:
         for seed in options.seeds:
             for arithmetic in ("default", "AVX2"):

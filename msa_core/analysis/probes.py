@@ -103,7 +103,7 @@ def label_probes(data: Mapping[str, FeatureSet]) -> pd.DataFrame:
     y = {split: part.labels.numpy().astype(np.float64)[known[split]] for split, part in data.items()}
     mae_median = mean_absolute_error(y["test"], np.full_like(y["test"], np.median(y["train"])))
     rows = []
-    for modality in (name for name in data["train"].modalities if data["train"].sequences[name].values.ndim > 1):
+    for modality in (name for name in data["train"].modalities if data["train"].sequences[name].entry_shape):
         x = {split: mean_frames(part, modality)[known[split]] for split, part in data.items()}
         fitted = [make_pipeline(StandardScaler(), Ridge(penalty)).fit(x["train"], y["train"]) for penalty in PENALTIES]
         for chosen_by, error in (("squared", mean_squared_error), ("absolute", mean_absolute_error)):
@@ -119,7 +119,7 @@ def label_probes(data: Mapping[str, FeatureSet]) -> pd.DataFrame:
 
 def mean_frames(features: FeatureSet, modality: str, power: int = 1) -> NDArray:
     """Each sample's mean frame as batched, (N, D), or that of a power of its values; zeros where it has none."""
-    means = np.zeros((len(features), features.sequences[modality].values.shape[1]))
+    means = np.zeros((len(features), features.sequences[modality].entry_shape[0]))
     for batch in batches(features, 256):
         means[batch.index] = mean_over_time(batch.sequences[modality] ** power, batch.lengths[modality])
     return means

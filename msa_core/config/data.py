@@ -68,7 +68,11 @@ class DatasetConfig(Settings):
     remark: Annotated[Text | None, UNNUMBERED] = Field(
         None, description="what a reader of its numbers must know; the tables say it"
     )
-    features: Text | None = Field(None, description="feature file, from the project's top folder; None: planted data")
+    features: Text | None = Field(
+        None,
+        description="feature file, from the project's top folder, or a pattern such as data/store/*.pkl that several "
+        "shards match; None: planted data",
+    )
     planted: Planted = Planted()
     known_sha256: Annotated[dict[str, Sum], UNNUMBERED] = Field(
         {}, description="name -> SHA-256 of the files that the field shares"
@@ -79,7 +83,7 @@ class DatasetConfig(Settings):
     max_frames: Count | None = Field(None, description="frames kept from the start; None: all")
     max_tokens: int = Field(50, ge=3, le=MOST, description=f"tokens kept, special ones included ({MMSA}: seq_lens)")
     cache_folder: Annotated[Text | None, UNNUMBERED] = Field(
-        None, description="for the cache of the feature file; None: beside it"
+        None, description="for the caches of the feature files; None: beside each"
     )
     modalities: list[Modality] | None = Field(
         None, min_length=1, description="the only ones that the model sees; None: all that the data have"

@@ -61,6 +61,9 @@ class LowRankConfig(ProjectionConfig):
     kind: Literal["low_rank"] = "low_rank"
     width: Width = Field(128, description="width of the multimodal feature, as in the paper's fusion")
     rank: int = Field(4, ge=1, le=256, description="number of terms (the LMF paper tunes it; 4 is among its choices)")
+    matrices: bool = Field(
+        False, description="initial weights by Glorot's rule on each matrix of a factor; false: on it as a whole"
+    )
 
 
 class TensorConfig(ProjectionConfig):
@@ -107,16 +110,23 @@ class SharedEncodersConfig(Settings):
     """The paper's model, `msa_core.model.MSAModel`: hard parameter sharing."""
 
     kind: Literal["shared_encoders"] = "shared_encoders"
-    reads_every_token: ClassVar[bool] = False  # of a frozen text; else its first token's state alone is kept
     frozen_extractors: bool = Field(
         False,
         description="the text encoder, without dropout, and the LSTMs stay as they begin; the linear layers behind the "
         "LSTMs, on which the alignment acts, and all that follows are trained (the paper's first experiment)",
     )
+    text: FrameEncoderConfig | None = Field(
+        None, description="an LSTM over a frozen text's states, as TFN and LMF have; None: its first token's state"
+    )
     audio: FrameEncoderConfig = FrameEncoderConfig()
     vision: FrameEncoderConfig = FrameEncoderConfig()
     fusion: FusionConfig = ConcatenationConfig()
     unimodal: UnimodalConfig = UnimodalConfig()
+
+    @property
+    def reads_every_token(self) -> bool:
+        """Of a frozen text; else its first token's state alone is kept."""
+        return self.text is not None
 
 
 class MulTConfig(Heads):

@@ -21,6 +21,7 @@ from msa_core import MODALITIES, SPLITS
 from msa_core.data.checks import FRAME_MODALITIES, SplitChecks
 from msa_core.data.contents import FRAME_VALUES, Contents
 from msa_core.data.features import Ragged
+from msa_core.data.frames import Moments
 from msa_core.data.messages import WHOLE
 from msa_core.data.pickles import read_pickle
 from msa_core.data.splits import checked_splits
@@ -28,7 +29,7 @@ from msa_core.data.tensors import Streamed, new_file, write_tensors
 
 logger = logging.getLogger(__name__)
 
-CACHE_VERSION = 3  # raise it when the fields of this cache or of the token cache change
+CACHE_VERSION = 4  # raise it when the fields of this cache or of the token cache change
 METADATA = "msa_core"  # the key of a cache's metadata in the file's header
 COUNTS = ("replaced_frames", "absent", "padded_at_start")  # metadata: "<split>/<modality>" -> number
 UNSETTLED = 2 * 10**9  # nanoseconds: within them, a file may change and keep its times
@@ -63,6 +64,10 @@ class CacheReader:
         _require(int(offsets[0]) == 0 and int(offsets[-1]) == len(values) and bool((offsets.diff() >= 0).all()))
         return Ragged(values, offsets)
 
+    def moments(self, modality: str) -> Moments:
+        """Those of the train split's frames."""
+        return Moments.restored(self.tensor(f"{modality}/moments"))
+
     def strings(self, name: str) -> list[str]:
         ragged = self.ragged(name)
         joined, offsets = ragged.values.numpy().tobytes(), ragged.offsets.tolist()
@@ -84,16 +89,22 @@ def open_cache(cache: Path) -> Iterator[CacheReader]:
         yield CacheReader(file)
 
 
-def ensure_cache(cache: Path, path: Path, label_bound: float) -> None:
+def ensure_cache(cache: Path, path: Path, label_bound: float, shard: bool = False) -> None:
     """Write a feature file's cache unless there is a sound one of this content, version and bound.
+
+    Args:
+        cache: its place.
+        path: the feature file.
+        label_bound: H.
+        shard: see `checked_splits`; the cache of a file that was checked as one alone will do.
 
     Raises:
         OSError: the cache cannot be written; the message says what to do.
         ValueError: anything wrong with the file.
     """
     sha256 = file_sha256(path, cache.with_name(f"{cache.name}.source"))
-    if not _is_sound(cache, sha256, label_bound):
-        write_cache(cache, path, sha256, label_bound)
+    if not _is_sound(cache, sha256, label_bound, shard):
+        write_cache(cache, path, sha256, label_bound, shard=shard)
 
 
 def file_sha256(path: Path, record: Path) -> str:
@@ -123,7 +134,7 @@ def _identity(path: Path) -> dict[str, int]:
     return {"size": status.st_size, "mtime_ns": status.st_mtime_ns, "ctime_ns": status.st_ctime_ns}
 
 
-def _is_sound(cache: Path, sha256: str, label_bound: float) -> bool:
+def _is_sound(cache: Path, sha256: str, label_bound: float, shard: bool) -> bool:
     """Whether a cache can be read as it is; any other is written again from the file."""
     try:
         with open_cache(cache) as stored:
@@ -131,8 +142,9 @@ def _is_sound(cache: Path, sha256: str, label_bound: float) -> bool:
             _require({key: stored.metadata.get(key) for key in expected} == expected)
             _require(isinstance(stored.metadata["text_states"], bool))
             _require(all(type(number) is int for field in COUNTS for number in stored.metadata[field].values()))
+            _require(shard or stored.metadata["shard"] is False)
             stored.require_digests()
-            for split in SPLITS:
+            for split in stored.splits if shard else SPLITS:
                 _require_sound_split(stored, split, label_bound)
     except Exception:  # bytes that are no cache can fail in any way
         return False
@@ -140,8 +152,9 @@ def _is_sound(cache: Path, sha256: str, label_bound: float) -> bool:
 
 
 def _require_sound_split(stored: CacheReader, split: str, label_bound: float) -> None:
-    own, train = ({name for name in stored.names if name.startswith(f"{each}/")} for each in (split, "train"))
-    _require({name.removeprefix(split) for name in own} == {name.removeprefix("train") for name in train})
+    first = stored.splits[0]
+    own, others = ({name for name in stored.names if name.startswith(f"{each}/")} for each in (split, first))
+    _require({name.removeprefix(split) for name in own} == {name.removeprefix(first) for name in others})
     number = len(stored.strings(f"{split}/id"))
     sequences = [name for name in (*FRAME_MODALITIES, "text_bert") if f"{split}/{name}/values" in stored.names]
     if f"{split}/raw_text/values" in stored.names:
@@ -154,10 +167,13 @@ def _require_sound_split(stored: CacheReader, split: str, label_bound: float) ->
         ragged = stored.ragged(f"{split}/{name}")
         _require(len(ragged) == number)
         if name in FRAME_MODALITIES:
-            mean, scale = stored.tensor(f"{name}/mean"), stored.tensor(f"{name}/scale")
-            _require(ragged.values.dtype == torch.float32 and ragged.values.shape[1:] == mean.shape == scale.shape)
-            _require(bool(mean.isfinite().all() and scale.isfinite().all() and (scale > 0).all()))
+            width = stored.ragged(f"{first}/{name}").values.shape[1:]
+            _require(ragged.values.dtype == torch.float32 and ragged.values.shape[1:] == width)
             _require(f"{split}/{name}" in stored.metadata["replaced_frames"])
+            if split == "train":
+                moments = stored.moments(name)
+                _require(moments.mean.shape == width and bool(stored.metadata["shard"] or moments.count.all()))
+                _require(all(bool(each.isfinite().all()) for each in moments.statistics(name).values()))
         else:
             _require(ragged.values.dtype == torch.int64 and ragged.values.ndim == 1)
 
@@ -167,7 +183,9 @@ def _require(sound: bool) -> None:
         raise ValueError("a damaged cache")
 
 
-def write_cache(cache: Path, path: Path, sha256: str, label_bound: float, labelled: bool = True) -> None:
+def write_cache(
+    cache: Path, path: Path, sha256: str, label_bound: float, labelled: bool = True, shard: bool = False
+) -> None:
     """Check the whole file and write its cache, which appears by a rename at the end: whole or not at all.
 
     Args:
@@ -175,7 +193,7 @@ def write_cache(cache: Path, path: Path, sha256: str, label_bound: float, labell
         path: the feature file.
         sha256: of the feature file.
         label_bound: H.
-        labelled: see `checked_splits`.
+        labelled, shard: see `checked_splits`.
 
     Raises:
         OSError, ValueError: see `ensure_cache`.
@@ -188,7 +206,7 @@ def write_cache(cache: Path, path: Path, sha256: str, label_bound: float, labell
         )
     before = _identity(path)
     content, release = read_pickle(path)
-    splits = checked_splits(path, content, labelled)
+    splits = checked_splits(path, content, labelled, shard)
     found = Contents(label_bound, release)
     for split in splits.values():
         for add in found.steps(split):
@@ -198,6 +216,7 @@ def write_cache(cache: Path, path: Path, sha256: str, label_bound: float, labell
         "version": CACHE_VERSION,
         "sha256": sha256,
         "label_bound": label_bound,
+        "shard": shard,
         "text_states": any("text" in split.fields for split in splits.values()),
         **{name: getattr(found, name) for name in COUNTS},  # complete when the tensors are written
         "digests": digests,

@@ -34,11 +34,13 @@ class SplitChecks:
         name: of the split, or `WHOLE`.
         fields: name -> values.
         labelled: False: the split is to be predicted. Its labels are not read, and train need not have each modality.
+        shard: True: the file is one of several, and train need not have each modality.
     """
 
-    def __init__(self, path: Path, name: str, fields: Any, labelled: bool = True) -> None:
+    def __init__(self, path: Path, name: str, fields: Any, labelled: bool = True, shard: bool = False) -> None:
         self.path, self.name, self.labelled = path, name, labelled
         self.trained_on = labelled and name == "train"
+        self.must_suffice = self.trained_on and not shard
         self.ids: list[str] = []
         if not isinstance(fields, dict):
             self.fail("", got=type(fields).__name__, expected="a dict of fields", remedy="see load_features")
@@ -227,7 +229,7 @@ class SplitChecks:
 
     def require_sequences(self, field: str, lengths: NDArray, optional: str) -> None:
         """Fail if all lengths, (N,), of a split to train on are 0; `optional` is the field that can be left out."""
-        if self.trained_on and not lengths.any():
+        if self.must_suffice and not lengths.any():
             self.fail(
                 field,
                 got=f"length 0 in all {len(lengths)} samples",

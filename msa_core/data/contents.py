@@ -67,7 +67,7 @@ class Contents:
         self.tensors[f"{split.name}/text_bert/offsets"] = _offsets(lengths)
 
     def _add_frames(self, split: SplitChecks, modality: str) -> None:
-        """Frames without padding, and of train their mean and standard deviation."""
+        """Frames without padding, and of train their moments."""
         train = self.tensors.get(f"train/{modality}/values")
         frames = split.frames(modality, None if train is None else train.shape[1])
         name = f"{split.name}/{modality}"
@@ -75,13 +75,12 @@ class Contents:
         self._count(self.padded_at_start, name, frames.starts > 0)
         shape = int(frames.lengths.sum()), frames.width
         self.frames[name] = self.replaced_frames[name] = shape[0]
-        moments = Moments() if split.trained_on else None
+        moments = Moments(shape[1]) if split.trained_on else None
         self.tensors[f"{name}/offsets"] = _offsets(frames.lengths)
         pieces = self._pieces(split, modality, frames, moments)
         self.tensors[f"{name}/values"] = Streamed(shape, np.dtype(np.float32), pieces)
         if moments is not None:  # written after the values, when all frames have been added
-            for statistic, last in (("mean", moments.final_mean()), ("scale", moments.final_scale())):
-                self.tensors[f"{modality}/{statistic}"] = Streamed(shape[1:], np.dtype(np.float32), last)
+            self.tensors[f"{modality}/moments"] = Streamed((3, 8 * shape[1]), np.dtype(np.uint8), moments.stored())
 
     def _pieces(self, split: SplitChecks, modality: str, frames: Frames, moments: Moments | None) -> Iterator[NDArray]:
         """The real frames, counted and added to the moments on their way."""
@@ -92,7 +91,7 @@ class Contents:
             if moments is not None and len(values):
                 moments.add(values)
             yield values
-        if moments is not None and not moments.count.all():
+        if moments is not None and split.must_suffice and not moments.count.all():
             without = (moments.count == 0).nonzero()[0].tolist()
             split.fail(
                 modality,

@@ -9,70 +9,12 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.random import SeedSequence
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from msa_core import MODALITIES, SPLITS
-
-POOL = 25  # batches whose samples are sorted by length together: enough for little padding, few enough to stay random
-
-
-@dataclass(frozen=True)
-class Ragged:
-    """Sequences of different lengths, end to end.
-
-    Attributes:
-        values: (sum of lengths, ...), possibly memory-mapped.
-        offsets: (N + 1,) int64; sequence i is `values[offsets[i]:offsets[i + 1]]`.
-    """
-
-    values: Tensor
-    offsets: Tensor
-
-    def __len__(self) -> int:
-        return len(self.offsets) - 1
-
-    def __getitem__(self, i: int) -> Tensor:
-        i = range(len(self))[i]  # from the end, if negative; IndexError, if beyond
-        return self.values[self.offsets[i] : self.offsets[i + 1]]
-
-    @property
-    def lengths(self) -> Tensor:
-        """(N,) int64."""
-        return self.offsets.diff()
-
-    def rows(self, index: Tensor, longest: int | None = None, omitted: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """The sequences `index`, (B,), end to end, as a copy, and their lengths (B,).
-
-        Args:
-            index: places of the sequences, (B,).
-            longest: each sequence is cut to so many entries; None: none is cut.
-            omitted: (B,) bool, sequences of which no entry is taken; None: none.
-
-        >>> Ragged.of([torch.tensor([1, 2]), torch.tensor([3])]).rows(torch.tensor([1, 0]))
-        (tensor([3, 1, 2]), tensor([1, 2]))
-        """
-        starts = self.offsets[index]
-        lengths = self.offsets[index + 1] - starts
-        lengths = lengths.clamp(max=longest) if longest else lengths
-        lengths = lengths if omitted is None else lengths.masked_fill(omitted, 0)
-        ends = lengths.cumsum(0)
-        places = torch.arange(int(lengths.sum())) + (starts - ends + lengths).repeat_interleave(lengths)
-        return self.values.index_select(0, places), lengths
-
-    @staticmethod
-    def of(sequences: Sequence[Tensor]) -> "Ragged":
-        """Put sequences end to end.
-
-        >>> Ragged.of([torch.tensor([1, 2]), torch.tensor([3])]).lengths
-        tensor([2, 1])
-        """
-        return Ragged.from_lengths(torch.cat(list(sequences)), torch.tensor([len(sequence) for sequence in sequences]))
-
-    @staticmethod
-    def from_lengths(values: Tensor, lengths: Tensor) -> "Ragged":
-        """Sequences that are end to end already, (sum of lengths, ...), by their lengths (N,)."""
-        return Ragged(values, nn.functional.pad(lengths.cumsum(0), (1, 0)))
+from msa_core.data.order import batch_places
+from msa_core.data.ragged import Ragged
 
 
 @dataclass(frozen=True)
@@ -180,6 +122,11 @@ class FeatureSet:
         """Modality -> (N,) bool, for each modality that at least one sample lacks; empty if nothing is absent."""
         present = {modality: self.lengths(modality) > 0 for modality in self.modalities}
         return {modality: mask for modality, mask in present.items() if not mask.all()}
+
+    @property
+    def shards(self) -> list[int]:
+        """Number of samples in each of the files that they are read from."""
+        return max((sequences.shards for sequences in self.sequences.values()), key=len)
 
     def lengths(self, modality: str) -> Tensor:
         """Number of tokens or frames of each sample as batched, (N,) int64; 0 where the modality is absent."""
@@ -293,13 +240,15 @@ def batches(
     by_length: bool = True,
     multiple: int = 1,
     share: Callable[[Tensor], Tensor] | None = None,
+    first: int = 0,
 ) -> Iterator[Batch]:
     """Every sample once, in batches of similar length.
 
     The sizes of the batches differ by at most one, and no batch has a single sample (which has no covariance), unless
     the split has no more or `batch_size` is 1: an odd number of samples in batches of 2 makes one batch of 3. The
     order depends on the stored lengths, not on `dropped`: the batches hold the same samples with and without a dropped
-    modality.
+    modality. Of features in more than `WINDOW` files, some files' samples come before those of others, see
+    `batch_places`.
 
     Args:
         features: the split.
@@ -309,26 +258,17 @@ def batches(
         multiple: the number of samples is cut to a multiple of this, and the rest, the last ones of the random order,
             is left out; 1: nothing is. A multiple of `batch_size` makes every batch full.
         share: takes the samples of a batch to those that are read, one process's; None: all are.
+        first: so many batches at the start are left out, and not read.
 
     Raises:
         ValueError: fewer samples than `multiple`.
     """
     stored = replace(features, dropped={})
     cost = stored.lengths("text" if "text" in features.modalities else features.modalities[0])
-    if shuffle_seed is None:
-        order = cost.argsort(descending=True, stable=True)
-    else:
-        generator = torch.Generator().manual_seed(shuffle_seed)
-        order = torch.randperm(len(features), generator=generator)
     number = number_of_batches(features, batch_size, multiple)
-    order = order[: len(order) // multiple * multiple]
-    if shuffle_seed is not None and by_length:
-        order = torch.cat([pool[cost[pool].argsort(stable=True)] for pool in order.split(POOL * batch_size)])
-    chunks = list(order.tensor_split(number))
-    if shuffle_seed is not None:
-        chunks = [chunks[i] for i in torch.randperm(len(chunks), generator=generator).tolist()]
-    for chunk in chunks:
-        yield features.batch(chunk) if share is None else replace(features.batch(share(chunk)), shared=chunk)
+    samples = len(features) // multiple * multiple
+    for places in batch_places(features.shards, cost, samples, batch_size, number, shuffle_seed, by_length)[first:]:
+        yield features.batch(places) if share is None else replace(features.batch(share(places)), shared=places)
 
 
 def number_of_batches(features: FeatureSet, batch_size: int, multiple: int = 1) -> int:

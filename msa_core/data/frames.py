@@ -4,7 +4,9 @@ from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 CHUNK = 2**24  # bytes of padded frames that are worked on at once
 
@@ -93,12 +95,15 @@ class Moments:
     """Mean and standard deviation of the readable values of each feature, from frames that come in pieces.
 
     In float64 (Chan, Golub and LeVeque 1983).
+
+    Args:
+        width: D; 1 will do where frames are added, whatever their width.
     """
 
-    def __init__(self) -> None:
-        self.count: NDArray = np.zeros(1, np.int64)
-        self.mean: NDArray = np.zeros(1)
-        self.squares: NDArray = np.zeros(1)
+    def __init__(self, width: int = 1) -> None:
+        self.count: NDArray = np.zeros(width, np.int64)
+        self.mean: NDArray = np.zeros(width)
+        self.squares: NDArray = np.zeros(width)
 
     def add(self, values: NDArray) -> None:
         """Add frames, (T, D), in which an unreadable value is NaN."""
@@ -110,17 +115,37 @@ class Moments:
             wide = values.astype(np.float64)
             mean = wide.sum(axis=0, where=readable) / np.maximum(new, 1)
             variance = np.square(wide - mean).sum(axis=0, where=readable) / np.maximum(new, 1)
+        self._join(new, mean, variance)
+
+    def join(self, other: "Moments") -> None:
+        """Add everything that was added to others."""
+        self._join(other.count, other.mean, other.squares / np.maximum(other.count, 1))
+
+    def _join(self, new: NDArray, mean: NDArray, variance: NDArray) -> None:
         total = np.maximum(self.count + new, 1)
         difference = mean - self.mean
         self.squares = self.squares + new * (variance + difference**2 * self.count / total)
         self.mean = self.mean + difference * new / total
         self.count = self.count + new
 
-    def final_mean(self) -> Iterator[NDArray]:
-        """One piece: the mean of everything that was added before it is drawn."""
-        yield self.mean
+    def statistics(self, modality: str) -> dict[str, Tensor]:
+        """ "<modality>/mean" and "<modality>/scale", the standard deviation, (D,) float32 each.
 
-    def final_scale(self) -> Iterator[NDArray]:
-        """One piece: the standard deviation likewise; 1 for a feature that is constant in train."""
+        The scale is 1 for a feature that is constant.
+        """
         deviation = np.sqrt(self.squares / np.maximum(self.count, 1))
-        yield np.where(deviation > 0, deviation, 1)
+        found = {"mean": self.mean, "scale": np.where(deviation > 0, deviation, 1)}
+        return {f"{modality}/{name}": torch.from_numpy(values).float() for name, values in found.items()}
+
+    def stored(self) -> Iterator[NDArray]:
+        """One piece: count, mean and sum of squares, float64, of everything that was added before it is drawn, as
+        bytes, (3, 8 D)."""
+        yield np.stack([self.count.astype(np.float64), self.mean, self.squares]).view(np.uint8)
+
+    @staticmethod
+    def restored(stored: Tensor) -> "Moments":
+        """Those that were `stored`."""
+        moments = Moments()
+        # A copy: in a mapped file, the bytes need not lie where a float64 may.
+        moments.count, moments.mean, moments.squares = stored.clone().view(torch.float64).numpy()
+        return moments

@@ -1,7 +1,7 @@
 """Read the field's feature files (thuiar/MMSA's layout, also what MMSA-FET writes)."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -13,11 +13,12 @@ from msa_core import MODALITIES
 from msa_core.data.cache import COUNTS, CacheReader, ensure_cache, open_cache, write_cache
 from msa_core.data.checks import FRAME_MODALITIES
 from msa_core.data.features import FeatureSet, Ragged
+from msa_core.data.shards import Shard, joined, require_names, shared_statistics
 from msa_core.data.tokens import load_tokens
 
 
 def load_features(
-    path: str | Path,
+    path: str | Path | Sequence[str | Path],
     tokenizer: PreTrainedTokenizerBase | None = None,
     label_bound: float = 3.0,
     standardise: bool = False,
@@ -53,8 +54,13 @@ def load_features(
     absent samples, and `source["absent"]` keeps it: "<split>/<modality>" -> number, where it is not 0. A sample may
     lack every modality. In the train split, each modality must be present in at least one sample.
 
+    Several files are the shards of one data set. Each has some of the splits, the same fields as the others, ids that
+    none of the others has, and a cache of its own; mean and scale are those of all. Samples are in the order of the
+    files. Frames are not copied: a file is opened when one of its samples is batched, and few are open at a time (see
+    `batch_places`).
+
     Args:
-        path: the pickle.
+        path: the pickle, or several.
         tokenizer: that of the encoder that will read the text. None: no text is loaded.
         label_bound: H; labels must be within [-H, H] (3 for MOSI and MOSEI, 1 for CH-SIMS).
         standardise: bring each audio and vision feature to mean 0 and standard deviation 1 of the train split's frames.
@@ -72,16 +78,26 @@ def load_features(
         OSError: the cache cannot be written (`PermissionError`: its folder); the message says what to do.
         ValueError: anything wrong with the file: what, where, got, expected, remedy.
     """
-    path = Path(path)
-    require_file(path)
+    paths = [Path(path)] if isinstance(path, str | Path) else [Path(each) for each in path]
+    require_names(paths)
+    for each in paths:
+        require_file(each)
     if max_tokens < 3 or (max_frames is not None and max_frames < 1):
         raise ValueError(
             f"load_features: got max_tokens {max_tokens}, max_frames {max_frames}, expected at least 3 (the special "
             "tokens and one more) and at least 1 (or None, for all); raise them"
         )
-    cache = Path(cache_folder or path.parent) / f"{path.name}.cache"
-    ensure_cache(cache, path, label_bound)
-    return _feature_sets(cache, path, tokenizer, standardise, max_frames, max_tokens, statistics)
+    shards = [Shard(each, Path(cache_folder or each.parent) / f"{each.name}.cache") for each in paths]
+    for shard in shards:
+        ensure_cache(shard.cache, shard.path, label_bound, shard=len(shards) > 1)
+    if len(shards) > 1:
+        own = shared_statistics(shards)
+        statistics = own if statistics is None else statistics
+    parts = [
+        _feature_sets(shard.cache, shard.path, tokenizer, standardise, max_frames, max_tokens, statistics)
+        for shard in shards
+    ]
+    return parts[0] if len(parts) == 1 else joined(shards, parts)
 
 
 def load_unlabelled(
@@ -148,9 +164,8 @@ def text_states_alone(path: Path) -> str:
 def _statistics(stored: CacheReader, path: Path, given: Mapping[str, Tensor] | None) -> dict[str, Tensor]:
     """Mean and scale of each modality: those that are given, else the file's own."""
     there = [modality for modality in FRAME_MODALITIES if stored.has(modality)]
-    names = [f"{modality}/{statistic}" for modality in there for statistic in ("mean", "scale")]
     if given is None:
-        return {name: stored.tensor(name) for name in names}
+        return {name: value for each in there for name, value in stored.moments(each).statistics(each).items()}
     for split in stored.splits:
         for modality in there:
             width, trained = stored.ragged(f"{split}/{modality}").values.shape[1], given.get(f"{modality}/mean")
@@ -163,7 +178,11 @@ def _statistics(stored: CacheReader, path: Path, given: Mapping[str, Tensor] | N
                     f"{path}: field {modality!r}: got {got}, expected {expected}; extract the features as those that "
                     "the model was trained on"
                 )
-    return {name: given[name] for name in names}
+    return {
+        f"{modality}/{statistic}": given[f"{modality}/{statistic}"]
+        for modality in there
+        for statistic in ("mean", "scale")
+    }
 
 
 def require_file(path: Path) -> None:

@@ -34,6 +34,7 @@ def write_features(
     vision: Sequence[ArrayLike | None] | None,
     path: str | Path,
     label_bound: float = 3.0,
+    shard: bool = False,
 ) -> None:
     """Write a feature file from a table and arrays: `load_features`, runs and `predict` read it.
 
@@ -52,6 +53,7 @@ def write_features(
             T = 0: the sample lacks the modality. None for all: the data have none.
         path: the new file, usually "<name>.pkl".
         label_bound: H, the largest absolute label that the scale has (3 for MOSI and MOSEI, 1 for CH-SIMS).
+        shard: True: the file is one of several of a data set (see `load_features`), and may hold some splits alone.
 
     Raises:
         FileExistsError: there is a file at its place; it is not overwritten.
@@ -83,7 +85,7 @@ def write_features(
     with created(place) as partial_file:
         with partial_file.open("wb") as file:
             pickle.dump(content, file, protocol=4)
-        problems = check_features(partial_file, label_bound, labelled="label" in frame)
+        problems = check_features(partial_file, label_bound, labelled="label" in frame, shard=shard)
         if problems:
             first, *others = [problem.replace(str(partial_file), f"write_features: {place}") for problem in problems]
             error = ValueError(first)
@@ -92,13 +94,14 @@ def write_features(
             raise error
 
 
-def check_features(path: str | Path, label_bound: float = 3.0, labelled: bool = True) -> list[str]:
+def check_features(path: str | Path, label_bound: float = 3.0, labelled: bool = True, shard: bool = False) -> list[str]:
     """Everything that is wrong with a feature file, where reading it stops at the first problem.
 
     Args:
         path: the pickle.
         label_bound: H; labels must be within [-H, H].
         labelled: True: as `load_features` reads it, to be trained on. False: as `predict` does.
+        shard: True: as `load_features` reads one of several files; what they are beside each other is not checked.
 
     Returns:
         A sentence a problem: file, split, field, first id, what was found, what was expected, what to do. Empty: the
@@ -123,8 +126,8 @@ def check_features(path: str | Path, label_bound: float = 3.0, labelled: bool = 
         return problems
     content, release = read
     fields = splits_in(content, labelled)
-    problems.extend(missing_splits(path, content, fields, labelled))
-    made = {name: attempt(partial(SplitChecks, path, name, each, labelled)) for name, each in fields.items()}
+    problems.extend(missing_splits(path, content, fields, labelled, shard))
+    made = {name: attempt(partial(SplitChecks, path, name, each, labelled, shard)) for name, each in fields.items()}
     splits = {name: split for name, split in made.items() if split is not None}
     problems.extend(problems_across(splits))
     contents = Contents(label_bound, release)

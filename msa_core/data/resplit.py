@@ -86,5 +86,4 @@ def _statistics(modality: str, values: Tensor, seed: int) -> dict[str, Tensor]:
             f"resplit: got a train split without a readable value of some feature of {modality} (seed {seed}), "
             "expected one of each feature; take another seed, or leave the feature out of the file"
         )
-    (mean,), (scale,) = moments.final_mean(), moments.final_scale()
-    return {f"{modality}/mean": torch.from_numpy(mean).float(), f"{modality}/scale": torch.from_numpy(scale).float()}
+    return moments.statistics(modality)

@@ -12,7 +12,7 @@ from msa_core.data.checks import MODALITY_FIELDS, OPTIONAL_FIELDS, SplitChecks
 from msa_core.data.messages import WHOLE, listed
 
 
-def checked_splits(path: Path, content: Any, labelled: bool = True) -> dict[str, SplitChecks]:
+def checked_splits(path: Path, content: Any, labelled: bool = True, shard: bool = False) -> dict[str, SplitChecks]:
     """The splits of a file's content; each has ids, none of them twice, and the same fields as the others.
 
     Args:
@@ -20,14 +20,15 @@ def checked_splits(path: Path, content: Any, labelled: bool = True) -> dict[str,
         content: what its pickle holds.
         labelled: True: the file is to be trained on: it has all splits, and train two samples. False: it is to be
             predicted: it has one split or several, or the fields themselves, which are the split `WHOLE`.
+        shard: True: the file is one of several that are trained on together, and has some of the splits.
 
     Raises:
         ValueError: anything else.
     """
     fields = splits_in(content, labelled)
-    for problem in missing_splits(path, content, fields, labelled):
+    for problem in missing_splits(path, content, fields, labelled, shard):
         raise ValueError(problem)
-    splits = {name: SplitChecks(path, name, fields[name], labelled) for name in fields}
+    splits = {name: SplitChecks(path, name, fields[name], labelled, shard) for name in fields}
     for problem in problems_across(splits):
         raise ValueError(problem)
     return splits
@@ -41,14 +42,21 @@ def splits_in(content: Any, labelled: bool) -> dict[str, Any]:
     return splits or ({WHOLE: content} if not labelled and "id" in content else {})
 
 
-def missing_splits(path: Path, content: Any, splits: Mapping[str, Any], labelled: bool) -> Iterator[str]:
+def missing_splits(
+    path: Path, content: Any, splits: Mapping[str, Any], labelled: bool, shard: bool = False
+) -> Iterator[str]:
     """What is to be said of splits that are not there; arguments as in `checked_splits`."""
     got = f"[{listed(sorted(map(str, content)))}]" if isinstance(content, dict) else type(content).__name__
     missing = [split for split in SPLITS if split not in splits]
-    if labelled and missing:
+    if labelled and not shard and missing:
         yield (
             f"{path}: got {got}, expected the splits {list(SPLITS)}; missing: {missing}; write one dict with a dict "
             "of fields for each split, see load_features"
+        )
+    elif labelled and not splits:
+        yield (
+            f"{path}: got {got}, expected some of the splits {list(SPLITS)}; write one dict with a dict of fields for "
+            "each split that it has, see load_features"
         )
     elif not splits:
         yield (
@@ -60,7 +68,7 @@ def missing_splits(path: Path, content: Any, splits: Mapping[str, Any], labelled
 def problems_across(splits: Mapping[str, SplitChecks]) -> Iterator[str]:
     """What is wrong with splits beside each other, one message after the other."""
     for split in splits.values():
-        if split.trained_on and len(split.ids) < 2:
+        if split.must_suffice and len(split.ids) < 2:
             yield split.message(
                 "id",
                 got="1 sample",

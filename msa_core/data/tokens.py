@@ -4,6 +4,7 @@ import hashlib
 import json
 import logging
 import os
+from collections.abc import Mapping
 from itertools import chain
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import torch
 from transformers import PreTrainedTokenizerBase
 
 from msa_core.data.cache import CACHE_VERSION, METADATA, CacheReader, digested, open_cache
-from msa_core.data.features import Ragged
+from msa_core.data.features import FeatureSet, Ragged
 from msa_core.data.messages import listed, located
 from msa_core.data.tensors import Streamed, new_file, write_tensors
 
@@ -137,3 +138,24 @@ def _key(tokenizer: PreTrainedTokenizerBase, max_tokens: int) -> str:
         definition = {"vocabulary": tokenizer.get_vocab(), "settings": repr(tokenizer.init_kwargs)}
     decisive = [type(tokenizer).__name__, tokenizer.truncation_side, max_tokens, definition]
     return hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()
+
+
+def refuse_long_text(data: Mapping[str, FeatureSet], encoder: str, max_tokens: int, most: float) -> None:
+    """Raise a `ValueError` if a text has more tokens than its encoder has positions for.
+
+    Args:
+        data: split -> its features.
+        encoder, max_tokens: the run's settings, for the message.
+        most: the encoder's positions; infinite: no limit.
+    """
+    for split, features in data.items():
+        if "text" not in features.modalities:
+            return
+        lengths = features.lengths("text")
+        if int(lengths.max()) > most:
+            raise ValueError(
+                f"dataset.max_tokens: got {max_tokens}, and {int((lengths > most).sum())} of "
+                f"{len(features)} texts of {split} have more than {most} tokens (the first: id "
+                f"{features.ids[int((lengths > most).int().argmax())]!r}), expected at most the {most} that the text "
+                f"encoder {encoder!r} has positions for; set dataset.max_tokens to {most} or less"
+            )

@@ -21,16 +21,22 @@ class LowRankFusion(nn.Module):
         width: width of F_m.
         rank: R, number of terms.
         dropout: share of the encodings set to zero in training.
+        matrices: False: initial weights by Glorot's rule on a factor as a whole, as in the release, whose width is 1.
+            The rule takes the width for that of a filter, so that the factors start too small (at width 128, by 7
+            for 64 features), and their product far more. True: by the rule on each of a factor's R matrices.
     """
 
-    def __init__(self, widths: Mapping[str, int], width: int, rank: int, dropout: float) -> None:
+    def __init__(
+        self, widths: Mapping[str, int], width: int, rank: int, dropout: float, matrices: bool = False
+    ) -> None:
         super().__init__()
         self.dropout = nn.Dropout(dropout)
         self.factors = nn.ParameterDict(
             {modality: nn.Parameter(torch.empty(rank, own + 1, width)) for modality, own in widths.items()}
         )
         for factor in self.factors.values():
-            nn.init.xavier_normal_(factor)
+            for part in factor if matrices else [factor]:
+                nn.init.xavier_normal_(part)
         self.bias = nn.Parameter(torch.zeros(width))
         self.width = width
 

@@ -304,8 +304,8 @@ HOSTILE = {
     "too few offsets": cut("valid/audio/offsets"),
     "too few frames": cut("valid/audio/values"),
     "ids that are no text": put("train/id/values", 255),
-    "a scale of 0": put("audio/scale", 0),
-    "a mean that is nan": put("vision/mean", np.nan),
+    "counts of 0": put("audio/moments", 0, 0),
+    "a mean that is nan": put("vision/moments", 255, 1),
     "frames of another width": lambda tensors: tensors.update({"test/audio/values": np.ones((1, 9), np.float32)}),
     "a split that lacks a modality": lambda tensors: [
         tensors.pop(f"test/audio/{each}") for each in ("values", "offsets")
@@ -336,7 +336,14 @@ def test_a_cache_that_cannot_be_right_is_written_again(save, case):
 
 @pytest.mark.parametrize(
     "name",
-    ["train/labels", "test/id/values", "valid/audio/offsets", "audio/mean", "vision/scale", "test/raw_text/values"],
+    [
+        "train/labels",
+        "test/id/values",
+        "valid/audio/offsets",
+        "audio/moments",
+        "vision/moments",
+        "test/raw_text/values",
+    ],
 )
 def test_a_cache_with_any_other_bytes_but_its_frames_is_written_again(save, name):
     path = save(make_raw())

@@ -477,6 +477,14 @@ def test_random_batches_are_a_permutation_cut_in_equal_parts(size):
     assert {tuple(b.index.tolist()) for b in batches(features, 4, shuffle_seed=3, by_length=False)} == expected
 
 
+@pytest.mark.parametrize("shuffle_seed", [None, 3])
+def test_batches_at_the_start_that_are_left_out_are_not_read(monkeypatch, shuffle_seed):
+    features, _ = make_features(30)
+    every, read, batch = [b.index.tolist() for b in batches(features, 4, shuffle_seed)], [], FeatureSet.batch
+    monkeypatch.setattr(FeatureSet, "batch", lambda self, index: read.append(index.tolist()) or batch(self, index))
+    assert [b.index.tolist() for b in batches(features, 4, shuffle_seed, first=3)] == read == every[3:]
+
+
 @given(sizes, batch_sizes, seeds, st.integers(1, 4), st.booleans())
 def test_what_fills_no_step_is_left_out(size, batch_size, shuffle_seed, steps, by_length):
     features, _ = make_features(size)

@@ -31,10 +31,27 @@ def test_moments_are_those_of_the_readable_values(seed, sizes, share):
     np.testing.assert_array_equal(np.broadcast_to(moments.count, 3), np.isfinite(whole).sum(axis=0))
     for feature in np.flatnonzero(np.isfinite(whole).any(axis=0)):
         readable = whole[:, feature][np.isfinite(whole[:, feature])]
-        (mean,), (scale,) = moments.final_mean(), moments.final_scale()
-        np.testing.assert_allclose(mean[feature], readable.mean(), rtol=1e-12)
+        np.testing.assert_allclose(moments.mean[feature], readable.mean(), rtol=1e-12)
         expected = readable.std()
-        np.testing.assert_allclose(scale[feature], expected if expected > 1e-9 else scale[feature], rtol=1e-6)
+        scale = moments.statistics("audio")["audio/scale"][feature]
+        np.testing.assert_allclose(scale, expected if expected > 1e-9 else scale, rtol=1e-6)
+
+
+@given(st.integers(0, 2**32 - 1), st.lists(st.integers(0, 9), min_size=1, max_size=5))
+def test_joined_and_stored_moments_are_those_of_all_pieces(seed, sizes):
+    rng = np.random.default_rng(seed)
+    pieces = [rng.normal(200, 5, (size, 3)).astype(np.float32) for size in [*sizes, 2]]
+    joined = Moments()
+    for piece in pieces:
+        moments = Moments(3)
+        if len(piece):
+            moments.add(piece)
+        (stored,) = moments.stored()
+        joined.join(Moments.restored(torch.from_numpy(stored)))
+    whole = np.concatenate(pieces).astype(np.float64)
+    np.testing.assert_array_equal(joined.count, [len(whole)] * 3)
+    np.testing.assert_allclose(joined.mean, whole.mean(axis=0), rtol=1e-12)
+    np.testing.assert_allclose(joined.squares / len(whole), whole.var(axis=0), rtol=1e-9, atol=1e-9)
 
 
 @pytest.mark.parametrize("bad", [1, 100])

@@ -72,6 +72,18 @@ def test_a_file_to_be_predicted_needs_no_splits_and_no_labels(tmp_path):
     assert re.search(r"flat\.pkl: got \['audio', 'id', .*\], expected the splits .*; write one dict", problem)
 
 
+def test_a_shard_has_some_of_the_splits(tmp_path):
+    frame, audio, vision = table()
+    for name, splits in {"a": ["train"], "b": ["train", "valid", "test"]}.items():
+        rows = frame.index[frame["split"].isin(splits)]
+        own = frame.loc[rows].assign(id=name + frame["id"][rows])
+        write_features(own, [audio[i] for i in rows], [vision[i] for i in rows], tmp_path / f"{name}.pkl", shard=True)
+    assert check_features(tmp_path / "a.pkl", shard=True) == []
+    assert "missing: ['valid', 'test']" in check_features(tmp_path / "a.pkl")[0]
+    data = load_features([tmp_path / "a.pkl", tmp_path / "b.pkl"])
+    assert {split: len(features) for split, features in data.items()} == {"train": 6, "valid": 3, "test": 3}
+
+
 def test_numbers_that_are_written_as_text_are_labels(tmp_path):
     frame, audio, vision = table()
     write_features(frame.assign(label=frame["label"].astype(str)), audio, vision, tmp_path / "text.pkl")

@@ -54,6 +54,19 @@ def test_tensor_fusion_is_a_linear_map_of_the_outer_product():
     agrees(fusion, relu(linear(product, fusion.linear)))
 
 
+def test_the_product_is_dropped_out_in_training_alone():
+    """Of [1; 1] x 10,000 a product of ones: 0 or 1 / (1 - 0.25), a quarter of them 0."""
+    fusion = TensorFusion({"audio": 9999}, 1, 9999, 0.25)
+    seen = []
+    fusion.linear = torch.nn.Identity()
+    fusion.register_forward_hook(lambda *call: seen.append(call[-1]))
+    ones = {"audio": torch.ones(4, 9999)}
+    fusion.train()(ones), fusion.eval()(ones)
+    assert seen[0].unique().tolist() == pytest.approx([0, 4 / 3])
+    assert (seen[0] == 0).float().mean() == pytest.approx(0.25, abs=0.01)  # five standard deviations
+    assert torch.equal(seen[1], torch.ones(4, 10_000))
+
+
 def test_tensor_fusion_by_hand():
     """[1; 2] and [1; 3]: the product 1, 3, 2, 6 with the weights 1, 10, 100, 1000."""
     fusion = TensorFusion({"audio": 1, "vision": 1}, 1, 32, 0.0)

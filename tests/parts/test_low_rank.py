@@ -41,3 +41,14 @@ def test_dropout_acts_on_the_encodings_and_never_on_the_constant():
     assert torch.equal(fusion(encodings), fusion.eval()(encodings))  # of zeros nothing can be dropped
     ones = {"audio": torch.ones(8, 3), "vision": torch.ones(8, 3)}
     assert not torch.allclose(fusion.train()(ones), fusion.eval()(ones))
+
+
+def test_glorots_rule_is_taken_of_each_matrix_or_of_the_whole_factor():
+    """Variance 2 / (inputs + outputs) of a matrix; the release's call takes the last dimension for a filter's."""
+    torch.manual_seed(0)
+    whole, matrices = (
+        LowRankFusion({"text": 99, "audio": 99}, 400, 3, 0.0, chosen).factors["text"].std().item()
+        for chosen in (False, True)
+    )
+    np.testing.assert_allclose(matrices, (2 / (100 + 400)) ** 0.5, rtol=0.02)  # 120,000 draws
+    np.testing.assert_allclose(whole, (2 / (400 * (100 + 3))) ** 0.5, rtol=0.02)

@@ -15,13 +15,13 @@ def data_table(data: Mapping[str, FeatureSet]) -> pd.DataFrame:
     for split, part in data.items():
         for modality in part.modalities:
             lengths = part.lengths(modality)
-            values = part.sequences[modality].values
+            shape = part.sequences[modality].entry_shape
             rows.append(
                 {
                     "split": split,
                     "modality": modality,
                     "samples": len(part),
-                    "width": values.shape[1] if values.ndim > 1 else "token ids",
+                    "width": shape[0] if shape else "token ids",
                     "shortest": int(lengths.min()),
                     "median": int(lengths.median()),
                     "longest": int(lengths.max()),
