@@ -85,7 +85,7 @@ class Study(Settings):
     grids: dict[Name, list[GridEntry]]
     primary: Primary
     sweeps: dict[Name, Sweep]
-    searches: dict[Name, Search]
+    searches: dict[Name, Search] = Field({}, description="random searches; none is needed")
     families: dict[Name, list[Name]]
     in_no_family: list[Name]
 
