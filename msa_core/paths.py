@@ -31,7 +31,7 @@ def from_root(path: str | Path) -> Path:
 
 
 def feature_files(features: str) -> list[Path]:
-    """What the setting `dataset.features` names: a file, or by a pattern such as "data/store/*.pkl" all that match it.
+    """What the setting `dataset.features` names: a file, or by a pattern, ``data/store/*.pkl``, all that match it.
 
     Sorted by name; the path itself if it is there, or if nothing matches it.
     """
