@@ -218,7 +218,8 @@ def _state_file(config: RunConfig, folder: Path, source: Mapping[str, Any]) -> P
         shutil.rmtree(unfinished, ignore_errors=True)
         unfinished.mkdir(parents=True)
         belongs_to.write_text(identity)
-    (unfinished / HOLDER).write_text(provenance.this_process())
+    if processes.is_main():
+        (unfinished / HOLDER).write_text(provenance.this_process())
     return records.state_file(folder)
 
 

@@ -20,6 +20,8 @@ from filelock import FileLock
 
 from msa_core import build, paths, provenance, records, run, training
 from msa_core.config import load_yaml, resolve
+from msa_core.data import planted_tokenizer
+from msa_core.encoders import load_text_encoder
 from msa_core.metrics import regression_metrics
 from msa_core.progress import Interrupted
 
@@ -461,8 +463,14 @@ def fitted(config, data):
 
 
 @pytest.mark.parametrize("variant", load_yaml(paths.CONFIG / "variants.yaml"))
-def test_every_variant_takes_a_step(variant, planted):
-    config = settings(variant, **{"training.max_epochs": 1, "training.batch_size": 10})  # 4 batches fill a step of 4
+def test_every_variant_takes_a_step(variant, planted, tmp_path):
+    short = {"training.max_epochs": 1, "training.batch_size": 10}  # 4 batches fill a step of 4
+    config = settings(variant, **short)
+    if config.text.frozen or getattr(config.model, "text", None):  # an LSTM over the states of frozen text
+        load_text_encoder("tiny").transformer.save_pretrained(tmp_path)
+        planted_tokenizer().save_pretrained(tmp_path)
+        config = settings(variant, **short, text={"encoder": str(tmp_path), "frozen": True})
+        planted = build.dataset(config)
     torch.manual_seed(0)
     untrained = build.model(config, planted["train"]).state_dict()
     weights, history = fitted(config, planted)

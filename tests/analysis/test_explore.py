@@ -29,6 +29,7 @@ def test_a_choice_draws_anew_and_the_static_picture_stays():
         numbers.append(number)
         return drawn(number)
 
+    plt.close("all")  # those of other tests
     explorer = explore.Explorer(draw, drawn(9), number=[1, 2])
     static, options = explorer._repr_mimebundle_()
     first = explorer.picture.value
