@@ -183,7 +183,7 @@ def encoder(
                 "model.text: got an LSTM and a text encoder that is fine-tuned, expected frozen text, whose states "
                 "the LSTM reads; set text.frozen true, or model.text null"
             )
-    width = train.sequences[modality].values.shape[1]
+    width = train.sequences[modality].entry_shape[0]
     return FrameEncoder(width, own.hidden, own.width, own.dropout, settings.frozen_extractors)
 
 

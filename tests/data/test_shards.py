@@ -156,6 +156,14 @@ def test_training_on_shards_gives_the_numbers_of_one_file(store, tmp_path):
     assert one.trajectories.equals(several.trajectories)
 
 
+def test_a_model_is_built_without_reading_all_values(store, tmp_path, monkeypatch):
+    store(make_contents(3))
+    config = resolve("mosi", features=str(tmp_path / "store" / "*.pkl"), overrides={"text.encoder": "tiny"})
+    train = build.dataset(config)["train"]
+    monkeypatch.delattr(Joined, "values")
+    build.parts(config, train)
+
+
 def test_where_shards_are_from(store):
     contents = make_contents(2)
     for content in contents:
