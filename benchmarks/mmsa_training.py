@@ -27,6 +27,12 @@ class Enough(Exception):
     """Raised in MMSA's loop after the requested number of epochs."""
 
 
+def all_done():
+    """Wait until a GPU has done what it was given."""
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+
+
 class Clocked:
     """A loader that notes how long the latest pass over it took, and allows so many of them (0: any number)."""
 
@@ -37,8 +43,10 @@ class Clocked:
         if self.number == self.passes and self.passes:
             raise Enough
         self.number += 1
+        all_done()
         started = time.perf_counter(), time.process_time()
         yield from self.loader
+        all_done()
         self.elapsed = time.perf_counter() - started[0], time.process_time() - started[1]
 
     def __len__(self):
@@ -54,12 +62,13 @@ def main():
     parser.add_argument("--seed", type=int, default=1111)
     parser.add_argument("--epochs", type=int, default=0, help="stop after so many; 0: when MMSA stops by itself")
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--device", default="cpu", help="cpu or cuda")
     parser.add_argument("--matmul-precision", default="highest", help="see torch.set_float32_matmul_precision")
     arguments = parser.parse_args()
 
     torch.set_num_threads(arguments.threads)
     torch.set_float32_matmul_precision(arguments.matmul_precision)
-    torch.cuda.set_device = lambda _: None  # MMSA calls it without a GPU too
+    torch.cuda.set_device = lambda _: None  # MMSA calls it without a GPU too; with one, the first is the default
     from MMSA.config import get_config_regression
     from MMSA.data_loader import MMDataLoader
     from MMSA.models import AMIO
@@ -77,7 +86,7 @@ def main():
         feature_A="",
         feature_V="",
         train_mode="regression",
-        device=torch.device("cpu"),
+        device=torch.device(arguments.device),
         cur_seed=1,
     )
     if config.get("use_bert"):
@@ -86,7 +95,7 @@ def main():
         config.update(model_save_path=Path(folder) / "model.pth")
         setup_seed(arguments.seed)
         loaders = MMDataLoader(config, 0)
-        model = AMIO(config)
+        model = AMIO(config).to(config["device"])
         if arguments.model == "misa":
             model.Model.project_t.project_t = torch.nn.Linear(arguments.text_width, config.hidden_size)
         trainer = ATIO().getTrain(config)

@@ -5,6 +5,7 @@ Each gives one vector for a sequence when it is called, `width` wide. Models tha
 """
 
 import math
+import sys
 from pathlib import Path
 from textwrap import shorten
 from typing import Any, cast
@@ -12,7 +13,7 @@ from typing import Any, cast
 import torch
 from safetensors import safe_open
 from torch import Tensor, nn
-from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
+from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 from transformers import (
     AutoConfig,
     AutoModel,
@@ -96,9 +97,19 @@ class TextEncoder(nn.Module):
 
     def states(self, tokens: Tensor, lengths: Tensor) -> Tensor:
         """Token ids (B, T) and lengths (B,) -> last hidden states (B, T, states_width)."""
-        places = torch.arange(tokens.shape[1], device=tokens.device)
-        mask = (places < lengths.to(tokens.device)[:, None]).long()  # (B, T)
+        mask = self._mask(tokens, lengths) if bool((lengths < tokens.shape[1]).any()) else None
         return self.transformer(input_ids=tokens, attention_mask=mask).last_hidden_state
+
+    def _mask(self, tokens: Tensor, lengths: Tensor) -> Tensor:
+        """Which tokens are read, (B, 1, T, T) if the transformer takes such a mask as it is, else (B, T).
+
+        Of one (B, T), transformers asks whether all are read, and a GPU would be waited for to know.
+        """
+        real = real_steps(tokens, lengths)
+        makes_masks = hasattr(sys.modules[type(self.transformer).__module__], "create_bidirectional_mask")
+        if makes_masks and self.transformer.config._attn_implementation == "sdpa":
+            return real[:, None, None].expand(-1, -1, tokens.shape[1], -1)
+        return real.long()
 
 
 class FrozenText(nn.Module):
@@ -142,19 +153,36 @@ class FrameEncoder(nn.Module):
 
     def forward(self, frames: Tensor, lengths: Tensor) -> Tensor:
         """Frames (B, T, D) and lengths (B,), each at least 1, on the CPU -> (B, width)."""
-        packed = pack_padded_sequence(frames, lengths, batch_first=True, enforce_sorted=False)
-        _, (last_hidden, _) = self.lstm(packed)  # (1, B, hidden)
+        _, (last_hidden, _) = self.lstm(packed(frames, lengths))  # (1, B, hidden)
         return self.linear(self.dropout(last_hidden[0]))
 
     def states(self, frames: Tensor, lengths: Tensor) -> Tensor:
         """Frames and lengths as in `forward` -> hidden states (B, T, states_width), zeros behind a sequence's end."""
-        packed = pack_padded_sequence(frames, lengths, batch_first=True, enforce_sorted=False)
-        return pad_packed_sequence(self.lstm(packed)[0], batch_first=True, total_length=frames.shape[1])[0]
+        states, _ = self.lstm(packed(frames, lengths))
+        in_order = PackedSequence(states.data, states.batch_sizes)
+        padded, _ = pad_packed_sequence(in_order, batch_first=True, total_length=frames.shape[1])
+        return padded.index_select(0, states.unsorted_indices)
+
+
+def packed(frames: Tensor, lengths: Tensor) -> PackedSequence:
+    """The frames (B, T, D) packed by their lengths (B,), on the CPU, longest first.
+
+    What `enforce_sorted=False` makes, but it copies the order to a GPU in a way that waits for all earlier work there.
+    """
+    lengths, order = lengths.sort(descending=True)
+    rows = order.to(frames.device, non_blocking=True)
+    in_order = pack_padded_sequence(frames.index_select(0, rows), lengths, batch_first=True)
+    return PackedSequence(in_order.data, in_order.batch_sizes, rows)
+
+
+def real_steps(x: Tensor, lengths: Tensor) -> Tensor:
+    """Which steps of x (B, T, ...) come before its samples' ends, (B, T) bool; lengths (B,), on the CPU too."""
+    return torch.arange(x.shape[1], device=x.device) < lengths.to(x.device, non_blocking=True)[:, None]
 
 
 def mean_over_time(states: Tensor, lengths: Tensor) -> Tensor:
     """Mean over each sequence's real steps: states (B, T, D) and lengths (B,) -> (B, D), zeros for length 0."""
-    real = torch.arange(states.shape[1], device=states.device) < lengths.to(states.device)[:, None]  # (B, T)
+    real = real_steps(states, lengths)  # (B, T)
     return (states * real[..., None]).sum(dim=1) / real.sum(dim=1, keepdim=True).clamp(min=1)
 
 

@@ -56,6 +56,9 @@ class UnimodalLabelGenerator(LabelSource):
     All state is buffers, so a checkpoint carries it. A cast of the module makes labels and features no narrower than
     float32 and leaves the sums in float64.
 
+    An index on the CPU is checked. One on a GPU is trusted, as a look at it would wait for the GPU: a sample twice in
+    one batch goes unnoticed then, and a sample number out of range ends the program with CUDA's own error.
+
     Args:
         num_samples: N, the number of training samples.
         feature_dims: width of the features of "multimodal" (required) and of each modality.
@@ -67,9 +70,8 @@ class UnimodalLabelGenerator(LabelSource):
         first_epoch: the one from which labels move, 2 or later: before it, features are stored alone.
 
     Raises:
-        ValueError: no "multimodal" among the features, an unknown distance, a bound that is not positive and finite, a
-            number of samples or a width that is not a positive integer, a momentum outside [0, 1), a first epoch
-            before 2.
+        ValueError: no "multimodal" among the features, an unknown distance, a bound not positive and finite, a number
+            of samples or a width not a positive integer, a momentum outside [0, 1), a first epoch before 2.
 
     >>> labels = UnimodalLabelGenerator(2, {"multimodal": 1, "text": 1}, label_bound=3)
     >>> index = torch.tensor([0, 1])
@@ -117,12 +119,8 @@ class UnimodalLabelGenerator(LabelSource):
         check_size("UnimodalLabelGenerator", "num_samples", num_samples, most=100_000_000)
         for task, width in feature_dims.items():
             check_size("UnimodalLabelGenerator", f"the width of {task!r}:", width)
-        self.num_samples = num_samples
-        self.label_bound = label_bound
-        self.exclude_zero = exclude_zero
-        self.distance = distance
-        self.gather = gather
-        self.momentum, self.first_epoch = momentum, first_epoch
+        self.num_samples, self.label_bound, self.momentum = num_samples, label_bound, momentum
+        self.exclude_zero, self.distance, self.gather, self.first_epoch = exclude_zero, distance, gather, first_epoch
         self.tasks = tuple(feature_dims)
         self.modalities = tuple(task for task in self.tasks if task != "multimodal")
         for task, width in feature_dims.items():
@@ -133,6 +131,8 @@ class UnimodalLabelGenerator(LabelSource):
             # Row 0: samples labelled positive, row 1: negative.
             self.register_buffer(f"{task}_sums", torch.zeros(2, width, dtype=torch.float64))
             self.register_buffer(f"{task}_counts", torch.zeros(2, dtype=torch.float64))
+        self._some_unset = True  # samples, of which `initialise` has not seen
+        self.register_load_state_dict_post_hook(UnimodalLabelGenerator._look_for_unset)
 
     def initialise(self, index: Tensor, labels: Tensor, given: Mapping[str, Tensor] | None = None) -> None:
         """Set every task's label of the samples `index` to the human label: `y_s = y`.
@@ -146,7 +146,7 @@ class UnimodalLabelGenerator(LabelSource):
         Raises:
             ValueError: a repeated or unknown index, a label outside the bound or not finite.
         """
-        self._check_index(index)
+        index = self._checked(index)
         if labels.shape != index.shape:
             raise ValueError(
                 f"UnimodalLabelGenerator.initialise: got labels of shape {tuple(labels.shape)}, expected "
@@ -161,10 +161,11 @@ class UnimodalLabelGenerator(LabelSource):
                     f"UnimodalLabelGenerator.initialise: got label {start[outside][0].item()} for sample "
                     f"{index[outside][0].item()}, expected a finite one within ±{self.label_bound}"
                 )
-        for task, start in starts.items():
+        for task, start in ((task, start.to(index.device)) for task, start in starts.items()):
             self._stored(task, "missing")[index] = start.isnan()
             present = self._stored(task, "present")[index]
             self._move(task, index, self._stored(task, "features")[index], start, present)
+        self._look_for_unset()
 
     def labels(self, task: str, index: Tensor) -> Tensor:
         """Labels of the samples `index` as they stand: "multimodal" gives the human ones.
@@ -180,10 +181,9 @@ class UnimodalLabelGenerator(LabelSource):
             ValueError: unknown task, unknown index, or a sample that `initialise` has not seen.
         """
         stored = self._stored(task, "labels")
-        self._check_range(index)
+        index = self._checked(index, once=False)
         labels = stored[index]
-        unset = labels.isnan() & ~self._stored(task, "missing")[index]
-        if bool(unset.any()):
+        if self._some_unset and bool((unset := labels.isnan() & ~self._stored(task, "missing")[index]).any()):
             raise ValueError(
                 f"UnimodalLabelGenerator: sample {index[unset][0].item()} has no label yet; call "
                 "initialise with the human labels of all samples first"
@@ -215,10 +215,9 @@ class UnimodalLabelGenerator(LabelSource):
                 epoch below 1, a sample without y and no prediction of it.
         """
         features = {task: self.gather(feature) for task, feature in features.items()}
-        index = self.gather(index)
+        index = self._checked(self.gather(index))
         everyone = torch.ones(len(index), dtype=torch.bool, device=index.device)
         rows = {task: self.gather(present[task]) if task in present else everyone for task in self.tasks}
-        self._check_index(index)
         check_update(
             "UnimodalLabelGenerator.update",
             features,
@@ -279,26 +278,27 @@ class UnimodalLabelGenerator(LabelSource):
             raise ValueError(f"UnimodalLabelGenerator: got task {task!r}, expected one of {list(self.tasks)}")
         return self.get_buffer(f"{task}_{what}")
 
-    def _check_range(self, index: Tensor) -> None:
+    def _look_for_unset(self, *_: Any) -> None:
+        """Once no sample lacks its start, none will: then `labels` need not look, and wait for a GPU, at each step."""
+        unset = [self._stored(task, "labels").isnan() & ~self._stored(task, "missing") for task in self.tasks]
+        self._some_unset = bool(torch.stack(unset).any())
+
+    def _checked(self, index: Tensor, once: bool = True) -> Tensor:
+        """The index on the labels' device; `once`: no sample may be in it twice."""
+        got = "UnimodalLabelGenerator: got"
         if index.ndim != 1 or index.is_floating_point() or index.dtype == torch.bool:
             raise ValueError(
-                f"UnimodalLabelGenerator: got an index of shape {tuple(index.shape)} and {index.dtype}, expected "
-                "sample numbers (B,), integers"
+                f"{got} an index of shape {tuple(index.shape)} and {index.dtype}, expected integer sample numbers (B,)"
             )
-        if index.numel() and not (int(index.min()) >= 0 and int(index.max()) < self.num_samples):
+        if index.is_cuda or not index.numel():
+            return index
+        if not (int(index.min()) >= 0 and int(index.max()) < self.num_samples):
             raise ValueError(
-                f"UnimodalLabelGenerator: got sample numbers {int(index.min())}..{int(index.max())}, "
-                f"expected 0..{self.num_samples - 1}"
+                f"{got} sample numbers {int(index.min())}..{int(index.max())}, expected 0..{self.num_samples - 1}"
             )
-
-    def _check_index(self, index: Tensor) -> None:
-        self._check_range(index)
-        values, counts = index.unique(return_counts=True)
-        if len(values) != len(index):
-            raise ValueError(
-                f"UnimodalLabelGenerator: got sample {int(values[counts > 1][0])} twice in one batch, "
-                "expected each sample at most once"
-            )
+        if once and len(index.unique()) != len(index):
+            raise ValueError(f"{got} sample {int(index.mode().values)} twice in one batch, expected each at most once")
+        return index.to(self._stored("multimodal", "labels").device)
 
 
 def running_average(label: Tensor, target: Tensor, epoch: int, momentum: float | None = None) -> Tensor:
@@ -326,9 +326,9 @@ def with_predictions(
         ValueError: a sample without y, and no multimodal prediction.
     """
     missing = y.isnan()
-    if not bool(missing.any()):
-        return y
     if "multimodal" not in predictions:
+        if not bool(missing.any()):
+            return y
         raise ValueError(
             f"LabelSource.update: got {int(missing.sum())} samples without a multimodal label and predictions of "
             f"{sorted(predictions)}, expected one of 'multimodal' too: it stands in for that label"

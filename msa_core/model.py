@@ -101,11 +101,11 @@ class MSAModel(HubModel):
     def _encoding(self, modality: str, batch: Batch) -> Tensor:
         """(B, D): the encoder's, and the learned vector where a sample lacks the modality."""
         encoder, sequence, lengths = self.encoders[modality], batch.sequences[modality], batch.lengths[modality]
-        present = batch.present.get(modality)
-        if present is None:
+        if modality not in batch.present:
             return encoder(sequence, lengths)
         encoding = self.absent[modality].expand(len(batch), -1)
-        if not (lengths > 0).any():
+        rows = batch.rows(modality)
+        if not len(rows):
             return encoding
-        real = encoder(sequence[present], lengths[lengths > 0])
-        return encoding.to(real.dtype).index_put((present,), real)
+        real = encoder(sequence[rows], lengths[lengths > 0])
+        return encoding.to(real.dtype).index_put((rows,), real)

@@ -52,15 +52,33 @@ class Batch:
         masks = [self.present[modality] for modality in modalities if modality in self.present]
         return torch.stack(masks).all(dim=0) if masks else torch.ones_like(self.labels, dtype=torch.bool)
 
+    def rows(self, *modalities: str) -> Tensor:
+        """The places in the batch of the samples that have all of these modalities, (n,) int64.
+
+        What `having` says, but their number is known without waiting for a GPU.
+        """
+        having = torch.ones(len(self), dtype=torch.bool)
+        for modality in modalities:
+            having &= self.lengths[modality] > 0
+        return having.nonzero()[:, 0].to(self.labels.device, non_blocking=True)
+
     def to(self, device: torch.device | str) -> "Batch":
-        """The same batch on a device; lengths stay on the CPU, where packing wants them."""
+        """The same batch on a device; lengths stay on the CPU, where packing wants them.
+
+        To a GPU from pinned memory: neither this program nor the GPU's earlier work is waited for.
+        """
+        pinned = torch.device(device).type == "cuda"
+
+        def moved(x: Tensor) -> Tensor:
+            return (x.pin_memory() if pinned and not x.is_cuda else x).to(device, non_blocking=True)
+
         return replace(
             self,
-            index=self.index.to(device),
-            labels=self.labels.to(device),
-            sequences={modality: sequence.to(device) for modality, sequence in self.sequences.items()},
-            present={modality: present.to(device) for modality, present in self.present.items()},
-            shared=None if self.shared is None else self.shared.to(device),
+            index=moved(self.index),
+            labels=moved(self.labels),
+            sequences={modality: moved(sequence) for modality, sequence in self.sequences.items()},
+            present={modality: moved(present) for modality, present in self.present.items()},
+            shared=None if self.shared is None else moved(self.shared),
         )
 
 

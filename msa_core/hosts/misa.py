@@ -10,10 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import mse_loss
-from torch.nn.utils.rnn import pack_padded_sequence
 
 from msa_core.data.features import Batch
-from msa_core.encoders import FrozenText, TextEncoder, mean_over_time
+from msa_core.encoders import FrozenText, TextEncoder, mean_over_time, packed
 from msa_core.model import MSAModel
 from msa_core.parts.distances import cmd_distance, unit_rows
 
@@ -46,7 +45,7 @@ class StackedLSTM(nn.Module):
 
     def forward(self, frames: Tensor, lengths: Tensor) -> Tensor:
         """Frames (B, T, D) and lengths (B,), each at least 1, on the CPU -> (B, 4 D)."""
-        states, (first, _) = self.first(pack_padded_sequence(frames, lengths, batch_first=True, enforce_sorted=False))
+        states, (first, _) = self.first(packed(frames, lengths))
         _, (second, _) = self.second(states._replace(data=self.norm(states.data)))
         return torch.cat([*first, *second], dim=1)
 
@@ -126,14 +125,14 @@ class MISA(MSAModel):
         feature, shared, private = self.fusion(encodings)
         similarity, differences, reconstruction = list[Tensor](), list[Tensor](), list[Tensor]()
         for modality, u in encodings.items():
-            rows = batch.having(modality)
-            if rows.any():
+            rows = batch.rows(modality)
+            if len(rows):
                 decoded = self.decoders[modality](shared[modality].sigmoid() + private[modality])
                 reconstruction.append(mse_loss(decoded[rows], u[rows]))
                 differences.append(difference(shared[modality].sigmoid()[rows], private[modality][rows]))
         for first, second in combinations(encodings, 2):
-            rows = batch.having(first, second)
-            if rows.any():
+            rows = batch.rows(first, second)
+            if len(rows):
                 similarity.append(discrepancy(shared[first][rows], shared[second][rows]))
                 differences.append(difference(private[first][rows], private[second][rows]))
         # The paper takes means over pairs and modalities, and the sum of the differences.

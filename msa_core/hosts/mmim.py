@@ -101,13 +101,13 @@ class MMIM(MSAModel):
             return feature, Nothing  # the entropy is that of known labels
         bounds, contrasts = list[Tensor](), list[Tensor]()
         for modality, predict in self.predictions.items():
-            rows = batch.having(self.first, modality)
-            if rows.any():
+            rows = batch.rows(self.first, modality)
+            if len(rows):
                 x, z = encodings[self.first][rows], encodings[modality][rows]
                 bounds.append(predict(x, z) + entropy(z, batch.labels[rows]))
         for modality, back in self.back.items():
-            rows = batch.having(modality)
-            if rows.any():
+            rows = batch.rows(modality)
+            if len(rows):
                 contrasts.append(contrast(encodings[modality][rows], back(feature[rows])))
         terms = {"bound": (-self.bound, bounds), "contrast": (self.contrast, contrasts)}
         return feature, {name: weight * torch.stack(values).sum() for name, (weight, values) in terms.items() if values}

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from msa_core.data.features import Batch
-from msa_core.encoders import FrozenText, TextEncoder
+from msa_core.encoders import FrozenText, TextEncoder, real_steps
 from msa_core.hub import HubModel
 from msa_core.interfaces import MSAOutput
 
@@ -126,10 +126,9 @@ class MulT(HubModel):
     def forward(self, batch: Batch) -> MSAOutput:
         """Predict B samples."""
         sequences = {modality: self._sequence(modality, batch) for modality in self.memory}
-        lengths = {name: batch.lengths[name].clamp(min=1).to(batch.labels.device) for name in sequences}
-        padding = {
-            name: torch.arange(x.shape[1], device=x.device) >= lengths[name][:, None] for name, x in sequences.items()
-        }
+        device = batch.labels.device
+        lengths = {name: batch.lengths[name].clamp(min=1).to(device, non_blocking=True) for name in sequences}
+        padding = {name: ~real_steps(x, lengths[name]) for name, x in sequences.items()}
         encodings = {}
         for target, x in sequences.items():
             attended = [
@@ -138,7 +137,7 @@ class MulT(HubModel):
                 if source != target
             ]
             states = self.memory[target](torch.cat(attended, dim=2), padding[target])  # (B, T, own_width)
-            encodings[target] = states[torch.arange(len(batch), device=x.device), lengths[target] - 1]
+            encodings[target] = states[torch.arange(len(batch), device=device), lengths[target] - 1]
         joined = torch.cat(list(encodings.values()), dim=1)
         features = {"multimodal": joined + self.residual(joined)}
         features |= {modality: project(encodings[modality]) for modality, project in self.projections.items()}
@@ -148,17 +147,18 @@ class MulT(HubModel):
 
     def _sequence(self, modality: str, batch: Batch) -> Tensor:
         """(B, T, W), the learned step first where the sample lacks the modality."""
-        raw, lengths, present = batch.sequences[modality], batch.lengths[modality], batch.present.get(modality)
-        if present is None:
+        raw, lengths = batch.sequences[modality], batch.lengths[modality]
+        if modality not in batch.present:
             return self._projected(modality, raw, lengths)
         steps = self.absent[modality].expand(len(batch), max(raw.shape[1], 1), -1)
-        if not (lengths > 0).any():
+        rows = batch.rows(modality)
+        if not len(rows):
             return steps
-        real = self._projected(modality, raw[present], lengths[lengths > 0])
-        return steps.to(real.dtype).index_put((present,), real)
+        real = self._projected(modality, raw[rows], lengths[lengths > 0])
+        return steps.to(real.dtype).index_put((rows,), real)
 
     def _projected(self, modality: str, raw: Tensor, lengths: Tensor) -> Tensor:
         if modality == "text" and self.text is not None:
             raw = self.text_dropout(self.text.states(raw, lengths))
-        real = torch.arange(raw.shape[1], device=raw.device) < lengths.to(raw.device)[:, None]
+        real = real_steps(raw, lengths)
         return self.convolutions[modality]((raw * real[..., None]).transpose(1, 2)).transpose(1, 2)

@@ -354,6 +354,8 @@ def test_samples_that_have_all_of_some_modalities():
     features, _ = make_features(size=4)
     absent = {"audio": torch.tensor([True, False, True, False]), "vision": torch.tensor([True, True, False, False])}
     batch = replace(features, dropped=absent).batch(torch.tensor([3, 2, 1, 0]))
+    for modalities in ((), ("text",), ("text", "audio"), ("vision", "audio")):
+        assert batch.rows(*modalities).tolist() == batch.having(*modalities).nonzero()[:, 0].tolist()
     assert batch.having().tolist() == batch.having("text").tolist() == [True, True, True, True]
     assert batch.having("text", "audio").tolist() == [True, False, True, False]
     assert batch.having("vision", "audio").tolist() == [True, False, False, False]
