@@ -117,12 +117,12 @@ def main():
             trainer.do_train(model, loaders)
         model.load_state_dict(torch.load(config["model_save_path"]))
         tested = trainer.do_test(model, loaders["test"], mode="TEST", return_sample_results=True)
-        labels = [label for (label,) in tested["Labels"]]
-        pairs = zip(tested["Ids"], tested["SResults"], labels, strict=True)
+        labels, predicted = (torch.as_tensor(tested[name]).flatten().tolist() for name in ("Labels", "SResults"))
+        pairs = zip(tested["Ids"], predicted, labels, strict=True)
     elapsed, processor = zip(*seconds, strict=True)
     found = {"seconds": elapsed, "processor_seconds": processor, "batches": len(loaders["train"])}
     found |= {"best_epoch": saved[-1], "mae": float(tested["MAE"])}
-    found |= {"errors": {name: abs(float(predicted) - label) for name, predicted, label in pairs}}
+    found |= {"errors": {name: abs(value - label) for name, value, label in pairs}}
     print(json.dumps(found | {"version": importlib.metadata.version("MMSA")}))
 
 
