@@ -288,7 +288,7 @@ class UnimodalLabelGenerator(LabelSource):
         got = "UnimodalLabelGenerator: got"
         if index.ndim != 1 or index.is_floating_point() or index.dtype == torch.bool:
             raise ValueError(
-                f"{got} an index of shape {tuple(index.shape)} and {index.dtype}, expected integer sample numbers (B,)"
+                f"{got} an index of shape {tuple(index.shape)} and {index.dtype}, expected sample numbers (B,)"
             )
         if index.is_cuda or not index.numel():
             return index

@@ -2,13 +2,17 @@
 
 import os
 import signal
+import traceback
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from itertools import islice
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from msa_core import build
 from msa_core.alignment import AlignmentLoss, covariance_distance
@@ -21,6 +25,7 @@ from msa_core.objective import MultiTaskLoss
 from msa_core.progress import Interrupted
 from msa_core.training import TrainingLoop, _parameter_groups, encodings, evaluate, fit, infer, predict
 
+LOOKS = ("_local_scalar_dense", "nonzero", "masked_select", "unique", "repeat_interleave", "aten.equal")
 EVALUATED = {"multimodal": {"mae": 1.0}}
 COPIES = {"objective.labels": {"kind": "copied"}, "objective.weight_adjustment": False}
 
@@ -501,3 +506,37 @@ def test_in_float64_every_number_is_float64(data):
     batch = double["train"].batch(torch.tensor([0, 1]))
     assert batch.labels.dtype == batch.sequences["audio"].dtype == torch.float64
     assert batch.sequences["text"].dtype == torch.int64
+
+
+class Looks(TorchDispatchMode):
+    """Notes where the program asks for a tensor's values: if they were a GPU's, it would have to wait for them."""
+
+    def __init__(self):
+        super().__init__()
+        self.found = set()
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        places = args[1] if len(args) > 1 and isinstance(args[1], (list, tuple)) else []
+        masks = [x for x in places if isinstance(x, torch.Tensor) and x.dtype == torch.bool]
+        if (masks and "index" in str(function)) or any(name in str(function) for name in LOOKS):
+            frames = [(Path(frame.filename).name, frame.name) for frame in traceback.extract_stack()]
+            if not ON_CPU & {*frames, *(file for file, _ in frames)}:
+                self.found.add((str(function), *frames[-4:]))
+        return function(*args, **(kwargs or {}))
+
+
+# Lengths and sample numbers are on the CPU: making a batch, packing, the check of an index.
+ON_CPU = {"order.py", "ragged.py", "features.py", "rnn.py", ("encoders.py", "states"), ("labels.py", "_checked")}
+
+
+@pytest.mark.parametrize("variant", ["paper", "misa", "mult", "mag_bert"])
+def test_a_step_looks_at_nothing_that_a_gpu_would_have(data, variant):
+    """As far as it can be told without one; tests/test_gpu.py has the rest."""
+    settings = {"training.precision": "float32", "training.batch_size": 8, "training.average": False}
+    made = build.parts(resolve("planted", variant, overrides=settings), data["train"])
+    loop = TrainingLoop(made, data["train"], config())
+    with Looks() as looks:
+        for epoch in (1, 2):
+            for _ in islice(loop.steps(epoch), 3):
+                pass
+    assert not looks.found
