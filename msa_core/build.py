@@ -125,9 +125,9 @@ def _model(config: RunConfig, train: FeatureSet) -> Model:
         case models.SharedEncodersConfig() as settings:
             encoders = {modality: encoder(config, settings, modality, train) for modality in train.modalities}
             widths = {modality: part.width for modality, part in encoders.items()}
-            joined = fusion(settings.fusion, widths)
-            own = projections(config, widths, settings.unimodal)
-            heads = {task: Head(part.width) for task, part in {"multimodal": joined, **own}.items()}
+            joined, own = fusion(settings.fusion, widths), projections(config, widths, settings.unimodal)
+            bound = config.dataset.label_bound if settings.bounded else None
+            heads = {task: Head(part.width, bound) for task, part in {"multimodal": joined, **own}.items()}
             return MSAModel(encoders, joined, own, heads)
         case models.MulTConfig() as settings:
             return host(MulT, config, train, settings.width * (len(train.modalities) - 1))

@@ -27,16 +27,27 @@ class Projection(nn.Module):
 
 
 class Head(nn.Module):
-    """``yhat = w3 relu(W2 F)``: from a task's feature to its sentiment."""
+    """``yhat = w3 relu(W2 F)``: from a task's feature to its sentiment.
 
-    def __init__(self, width: int) -> None:
+    Args:
+        width: of the feature.
+        bound: H, for ``H tanh(yhat / 2)`` in its place, within [-H, H] (TFN, Zadeh et al. 2017, arXiv 1707.07250, as in
+            thuiar/MMSA 2.2.1); None: yhat as it is.
+
+    >>> bool(Head(4, bound=3)(1e6 * torch.ones(2, 4)).abs().max() <= 3)
+    True
+    """
+
+    def __init__(self, width: int, bound: float | None = None) -> None:
         super().__init__()
+        self.bound = bound
         self.hidden = nn.Linear(width, width)
         self.out = nn.Linear(width, 1)
 
     def forward(self, feature: Tensor) -> Tensor:
         """(B, width) -> (B,)."""
-        return self.out(self.hidden(feature).relu()).squeeze(-1)
+        predicted = self.out(self.hidden(feature).relu()).squeeze(-1)
+        return predicted if self.bound is None else self.bound * (predicted / 2).tanh()
 
 
 class MSAModel(HubModel):

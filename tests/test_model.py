@@ -1,5 +1,6 @@
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 
@@ -117,3 +118,13 @@ def test_the_groups_are_the_encoders(train):
     model = model_of(train)
     for modality, parameters in model.parameter_groups().items():
         assert list(map(id, parameters)) == list(map(id, model.encoders[modality].parameters()))
+
+
+def test_a_bounded_head_gives_tfns_range():
+    """6 sigmoid(x) - 3, as thuiar/MMSA writes it for labels within 3."""
+    torch.manual_seed(0)
+    head, bounded = Head(4), Head(4, bound=3)
+    bounded.load_state_dict(head.state_dict())
+    feature = 20 * torch.randn(50, 4)
+    np.testing.assert_allclose(bounded(feature).detach(), 6 / (1 + np.exp(-head(feature).detach())) - 3, atol=1e-5)
+    assert head(feature).abs().max() > 3

@@ -121,6 +121,7 @@ class SharedEncodersConfig(Settings):
     audio: FrameEncoderConfig = FrameEncoderConfig()
     vision: FrameEncoderConfig = FrameEncoderConfig()
     fusion: FusionConfig = ConcatenationConfig()
+    bounded: bool = Field(False, description="predictions stay within the labels' bound, as TFN's do")
     unimodal: UnimodalConfig = UnimodalConfig()
 
     @property
