@@ -75,7 +75,7 @@ def infer(model: Model, features: FeatureSet, *fields: str) -> dict[str, dict[st
             for part, values in getattr(output, name).items():
                 pieces[name][part].append(at_least_float32(values).to("cpu", non_blocking=True))
     if device.type == "cuda":
-        torch.cuda.synchronize()  # the pieces are there only now
+        torch.cuda.synchronize(device)  # the pieces are there only now
     own = [(torch.cat(index), {name: _joined(parts) for name, parts in pieces.items()})] if index else []
     found = [each for of_process in processes.everyones(own) for each in of_process]
     order = np.argsort(torch.cat([places for places, _ in found]).numpy())

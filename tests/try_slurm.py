@@ -64,6 +64,7 @@ GRID = [
     {"dataset": "planted", "variants": ["no_label_generation"], "seeds": [1]},  # fails
 ]
 FAILS = {"training.groups.audio.learning_rate": 1e300}
+LASTS = {"training.max_epochs": 1_000_000, "training.patience": 1_000_000}
 ERROR = "FloatingPointError"
 FINISHED = ("paper/seed-1", "no_alignment/seed-1", "no_alignment/seed-2")
 
@@ -134,7 +135,7 @@ def slurm() -> Iterator[Path]:
 def project(folder: Path) -> Path:
     """A copy of this project with the small grid above, tiny data and two epochs."""
     copy(folder, [1])
-    for file, change in {
+    for file, changed in {
         "config/datasets/planted.yaml": lambda content: (
             content["dataset"].update(planted={"num_train": 40, "num_valid": 20, "num_test": 20}),
             content["training"].update(max_epochs=2),
@@ -142,11 +143,16 @@ def project(folder: Path) -> Path:
         "config/study.yaml": lambda content: content["grids"].update(small=GRID),
         "config/variants.yaml": lambda content: content["no_label_generation"].update(FAILS),
     }.items():
-        content = yaml.safe_load((folder / file).read_text())
-        change(content)
-        (folder / file).write_text(yaml.safe_dump(content))
+        change(folder, file, changed)
     shutil.rmtree(folder / "results" / "records" / "small")
     return folder
+
+
+def change(folder: Path, file: str, changed: Callable[[dict], object]) -> None:
+    """Change a settings file of the project."""
+    content = yaml.safe_load((folder / file).read_text())
+    changed(content)
+    (folder / file).write_text(yaml.safe_dump(content))
 
 
 def jobs(*options: str) -> dict[str, str]:
@@ -212,6 +218,20 @@ def check(profile: str) -> None:
         require(not unequal, f"the runs are those of a process without SLURM, bit for bit: {unequal or 'all files'}")
         unequal = [file.name for file in records(alone) if not same(file, on_slurm / file.relative_to(alone))]
         require(not unequal, f"and so are their records: {unequal or [file.name for file in records(alone)]}")
+        change(on_slurm, "config/variants.yaml", lambda content: content.update(no_label_generation=LASTS))
+        with batch(on_slurm, profile) as third:
+            (number,) = until("a job that runs long", lambda: jobs("--states=RUNNING"))
+            os.killpg(third.pid, signal.SIGINT)
+            said, _ = third.communicate(timeout=120)
+            require(third.returncode and "goes on where it was" in said, "Ctrl-C ends a batch", said)
+            until("the end of its job", lambda: number not in jobs())
+            require(True, "and cancels its job")
+        with batch(on_slurm, profile) as fourth:
+            (number,) = until("the job again", lambda: jobs("--states=RUNNING"))
+            lines("scontrol", "update", f"JobId={number}", "TimeLimit=1")
+            said, _ = fourth.communicate(timeout=600)
+        told = f"planted/no_label_generation/seed-1: TIMEOUT (job {number}): minutes of its grid"
+        require(told in said, told, said)
 
 
 def records(folder: Path) -> list[Path]:
