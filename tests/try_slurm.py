@@ -7,7 +7,7 @@ python tests/try_slurm.py stop <folder>
 Needs root and four packages of Debian or Ubuntu (`apt-get install --no-install-recommends slurmctld slurmd slurm-client
 munge`), and a computer that is part of no SLURM; where it cannot start one, it says why and ends well. The check kills
 the batch while its jobs run, starts it again, cancels a job, and compares the runs and records with those of a process
-that trains the same runs without SLURM, bit for bit.
+that trains the same runs without SLURM, bit for bit. Then it stops a batch with Ctrl-C, and lets a job's time run out.
 """
 
 import argparse
