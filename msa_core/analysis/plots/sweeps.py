@@ -93,7 +93,7 @@ def sweep_forest(table: pd.DataFrame, factors: Collection[str], smallest: float)
         axis.axvline(0, color="0.6", linewidth=1, zorder=1)
         errors = [rows["estimate"] - rows["low"], rows["high"] - rows["estimate"]]
         axis.errorbar(rows["estimate"], places, xerr=errors, fmt="o", color="C0", markersize=5, capsize=3)
-        axis.set_title(effect, fontsize=10)
+        axis.set_title(effect.replace("_", " "), fontsize=10)
         axis.grid(visible=False, axis="y")
         axis.locator_params(axis="x", nbins=4)
     axes[0, 0].set_yticks(range(len(order)), [name.replace("_", " ") for name in order])
