@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pandas as pd
 import torch
-from common import RESULTS, row, write
+from common import RESULTS, fraction, positive, row, write
 from scale import draw_file, mosei
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
@@ -32,8 +32,9 @@ BATCH = 32  # samples of each GPU in a step
 BACKWARD = 3  # a training step's operations over those of its forward pass: two products for each
 
 
-def state_bytes(module: nn.Module) -> int:
-    return sum(buffer.nbytes for buffer in module.buffers())
+def bytes_per_sample(module: nn.Module, samples: int) -> float:
+    """Of the buffers with a row for each sample; what the others take, such as sums, does not grow with N."""
+    return sum(buffer.nbytes for buffer in module.buffers() if buffer.shape[:1] == (samples,)) / samples
 
 
 def bert(tokens: int) -> tuple[int, int]:
@@ -69,7 +70,7 @@ def measure(path: Path) -> pd.DataFrame:
             row("feature file", path.stat().st_size / samples, "bytes/sample"),
             row("its cache", cache.stat().st_size / samples, "bytes/sample"),
             row("batches made, without training, one process", turns * len(train) / seconds, "samples/second"),
-            row("state of label generation", state_bytes(labels) / len(train), "bytes/sample"),
+            row("state of label generation", bytes_per_sample(labels, len(train)), "bytes/sample"),
             row("of it labels alone", 4 * len(labels.tasks), "bytes/sample"),
             row("tokens of a text", tokens, "tokens/sample"),
             row("BERT base: operations of a training step", BACKWARD * operations, "operations/sample"),
@@ -121,8 +122,10 @@ def extrapolate(measured: pd.Series, tflops: float) -> pd.DataFrame:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--tflops", type=float, default=200.0, help="assumed of a GPU, 10^12 operations a second")
-    parser.add_argument("--share", type=float, default=0.01, help="of MOSEI's samples that are drawn (default: 0.01)")
+    parser.add_argument("--tflops", type=positive, default=200.0, help="assumed of a GPU, 10^12 operations a second")
+    parser.add_argument(
+        "--share", type=fraction, default=0.01, help="of MOSEI's samples that are drawn (default: 0.01)"
+    )
     parser.add_argument("--results", type=Path, default=RESULTS, help="folder of the tables")
     options = parser.parse_args()
     torch.set_num_threads(1)
