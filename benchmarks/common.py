@@ -19,7 +19,6 @@ from mmsa_loader import INSTALL
 from numpy.typing import ArrayLike
 
 from msa_core import provenance
-from msa_core.analysis.outputs import write_table
 from msa_core.paths import ROOT
 from msa_core.requirements import encoder_folder
 
@@ -144,5 +143,8 @@ def write(table: pd.DataFrame, file: Path, title: str, notes: str) -> None:
         f"Python {platform.python_version()}, {packages}.\n\n"
         f"{notes}\n\n{shown.replace('nan', '').to_markdown(index=False, disable_numparse=True)}\n"
     )
-    write_table(table, text, file)
+    # Not `write_table`, which keeps numbers that agree to a share of their column's largest: a column has many units.
+    file.parent.mkdir(parents=True, exist_ok=True)
+    table.to_csv(file.with_suffix(".csv"), index=False)
+    file.with_suffix(".md").write_text(text, encoding="utf-8")
     print(text)

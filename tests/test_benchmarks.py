@@ -120,6 +120,17 @@ def test_coverage_misses_where_an_interval_is_too_narrow(coverage, monkeypatch):
     assert (table["outside"] == ", ".join(coverage.CANDIDATES)).all()
 
 
+@pytest.mark.usefixtures("scale")
+def test_a_table_is_written_anew_whatever_its_largest_number(tmp_path):
+    import common
+
+    for seconds in (1.0, 2.0):
+        table = pd.DataFrame([common.row("file", 1e10, "bytes"), common.row("reading", seconds, "seconds")])
+        common.write(table, tmp_path / "table", "Title", "Notes.")
+    assert list(pd.read_csv(tmp_path / "table.csv")["value"]) == [1e10, 2.0]
+    assert "| reading   | 2       | seconds |" in (tmp_path / "table.md").read_text()
+
+
 def test_what_many_utterances_cost_is_one_times_many(monkeypatch):
     """By hand: at 1e9 operations a sample and 1e12 a second, a GPU takes 1,000 samples a second."""
     monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
