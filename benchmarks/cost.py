@@ -136,8 +136,8 @@ def main() -> None:
         measured = measure(path)
     shape = (
         "A file of MOSEI's shape, random numbers, lengths with a median of 30% of the longest; one thread. Batches: "
-        f"median and quartiles of {TURNS} turns in processor time; the file lies in the system's page cache, no disk is "
-        "waited for."
+        f"median and quartiles of {TURNS} turns in processor time; the file lies in the system's page cache, no disk "
+        "is waited for."
     )
     write(measured, options.results / "cost", "What one utterance costs", shape)
     assumed = (
