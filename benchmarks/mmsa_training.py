@@ -20,7 +20,7 @@ import tempfile
 import time
 from pathlib import Path
 
-import torch
+from mmsa_loader import require_mmsa
 
 
 class Enough(Exception):
@@ -29,6 +29,8 @@ class Enough(Exception):
 
 def all_done():
     """Wait until a GPU has done what it was given."""
+    import torch
+
     if torch.cuda.is_available():
         torch.cuda.synchronize()
 
@@ -54,7 +56,7 @@ class Clocked:
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("features", type=Path, help="feature file with all three modalities, in MMSA's layout")
     parser.add_argument("text_encoder", help="folder of a BERT")
     parser.add_argument("--text-width", type=int, required=True, help="of its last hidden state")
@@ -65,6 +67,8 @@ def main():
     parser.add_argument("--device", default="cpu", help="cpu or cuda")
     parser.add_argument("--matmul-precision", default="highest", help="see torch.set_float32_matmul_precision")
     arguments = parser.parse_args()
+    require_mmsa()
+    import torch
 
     torch.set_num_threads(arguments.threads)
     torch.set_float32_matmul_precision(arguments.matmul_precision)

@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from common import RESULTS, last_line, write
+from common import RESULTS, last_line, local_text_encoder, whole_number, write
 from scipy.stats import bootstrap
 
 from msa_core import build, provenance
@@ -122,10 +122,13 @@ def table_of(text_encoder: str, seconds: dict[str, list[float]], memory: dict[st
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--text-encoders", nargs="+", default=["minilm", "tiny"], help="default: minilm tiny")
-    parser.add_argument("--batches", type=int, default=20, help="of 32 samples in an epoch (default: 20)")
-    parser.add_argument("--epochs", type=int, default=3, help="that are timed (default: 3)")
-    parser.add_argument("--threads", type=int, default=2, help="of each process (default: 2)")
+    parser.add_argument(
+        "--text-encoders", type=local_text_encoder, nargs="+", default=["minilm", "tiny"], help="default: minilm tiny"
+    )
+    # Two or more: an interval over one batch is none.
+    parser.add_argument("--batches", type=whole_number(2), default=20, help="of 32 samples in an epoch (default: 20)")
+    parser.add_argument("--epochs", type=whole_number(), default=3, help="that are timed (default: 3)")
+    parser.add_argument("--threads", type=whole_number(), default=2, help="of each process (default: 2)")
     parser.add_argument("--results", type=Path, default=RESULTS, help="folder of the two tables")
     parser.add_argument("--measure", nargs="+", help=argparse.SUPPRESS)  # what a child does: text encoder, part
     options = parser.parse_args()

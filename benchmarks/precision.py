@@ -11,7 +11,7 @@ import time
 
 import pandas as pd
 import torch
-from common import RESULTS, quartiles, write
+from common import RESULTS, quartiles, whole_number, write
 
 from msa_core import build
 from msa_core.config import resolve
@@ -23,7 +23,7 @@ PRECISIONS = ("float64", "float32")
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--turns", type=int, default=7, help="epochs of each, after one that warms up")
+    parser.add_argument("--turns", type=whole_number(), default=7, help="epochs of each, after one that warms up")
     turns = parser.parse_args().turns
     torch.set_num_threads(1)
     loops = {}

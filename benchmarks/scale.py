@@ -29,7 +29,7 @@ from typing import Any, ClassVar
 import numpy as np
 import pandas as pd
 import torch
-from common import RESULTS, last_line, quartiles, row, write
+from common import RESULTS, existing_folder, fraction, last_line, python_with_mmsa, quartiles, row, whole_number, write
 from mmsa_loader import peak_memory
 from numpy.random import Generator
 from numpy.typing import NDArray
@@ -315,12 +315,16 @@ def measure_all(path: Path, mmsa_python: str | None, blocks: int, repetitions: i
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--folder", type=Path, help="where the file is drawn, and removed; default: a temporary one")
-    parser.add_argument("--mmsa-python", help="the Python of an environment with MMSA 2.2.1; default: without MMSA")
-    parser.add_argument("--share", type=float, default=1.0, help="of MOSEI's samples (default: 1)")
-    parser.add_argument("--blocks", type=int, default=8, help="turns of training, of 32 batches each (default: 8)")
-    parser.add_argument("--repetitions", type=int, default=5000, help="timed label steps per size (default: 5000)")
-    parser.add_argument("--seed", type=int, default=0, help="of the data (default: 0)")
+    parser.add_argument("--folder", type=existing_folder, help="of the file, until the end; default: a temporary one")
+    parser.add_argument(
+        "--mmsa-python", type=python_with_mmsa, help="of an environment with MMSA 2.2.1; default: without MMSA"
+    )
+    parser.add_argument("--share", type=fraction, default=1.0, help="of MOSEI's samples (default: 1)")
+    parser.add_argument("--blocks", type=whole_number(), default=8, help="turns of 32 batches of training (default: 8)")
+    parser.add_argument(
+        "--repetitions", type=whole_number(), default=5000, help="timed label steps a size (default: 5000)"
+    )
+    parser.add_argument("--seed", type=whole_number(0), default=0, help="of the data (default: 0)")
     parser.add_argument("--results", type=Path, default=RESULTS, help="folder of the two tables")
     parser.add_argument("--measure", nargs="+", help=argparse.SUPPRESS)  # name, file, arguments: what a child does
     options = parser.parse_args()

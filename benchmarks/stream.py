@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from common import RESULTS, last_line, quartiles, row, write
+from common import RESULTS, existing_folder, fraction, last_line, quartiles, row, whole_number, write
 from scale import compared, mosei, resident
 
 from msa_core import build
@@ -137,10 +137,12 @@ def measure_all(stores: Mapping[str, list[Path]], turns: Mapping[str, int]) -> p
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--folder", type=Path, help="for the stores (default: the system's folder for such)")
-    parser.add_argument("--share", type=float, default=1.0, help="of the samples (default: 1)")
-    parser.add_argument("--loading", type=int, default=50, help="timed turns of loading (default: 50, an epoch)")
-    parser.add_argument("--training", type=int, default=30, help="timed turns of training (default: 30)")
+    parser.add_argument("--folder", type=existing_folder, help="for the stores (default: the system's folder for such)")
+    parser.add_argument("--share", type=fraction, default=1.0, help="of the samples (default: 1)")
+    parser.add_argument(
+        "--loading", type=whole_number(), default=50, help="timed turns of loading (default: 50, an epoch)"
+    )
+    parser.add_argument("--training", type=whole_number(), default=30, help="timed turns of training (default: 30)")
     parser.add_argument("--results", type=Path, default=RESULTS, help="folder of the two tables")
     parser.add_argument("--measure", nargs="+", type=Path, help=argparse.SUPPRESS)  # files: what a child does
     options = parser.parse_args()
@@ -149,7 +151,7 @@ def main() -> None:
         return
     with tempfile.TemporaryDirectory(dir=options.folder, prefix="stream-") as folder:
         stores = {
-            name: draw_store(Path(folder) / str(place), files, round(samples * options.share))
+            name: draw_store(Path(folder) / str(place), files, max(2, round(samples * options.share)))
             for place, (name, (files, samples)) in enumerate(STORES.items())
         }
         table = measure_all(stores, {"loading": options.loading, "training": options.training})

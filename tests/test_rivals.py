@@ -111,15 +111,6 @@ def test_the_notes_say_what_was_cut(rivals):
     assert "No run went beyond 12 epochs" in rivals.notes(runs.assign(epoch_limit=12))
 
 
-@pytest.mark.parametrize("python", [sys.executable, "no/such/python"])
-def test_an_environment_without_mmsa_is_refused(rivals, monkeypatch, python):
-    monkeypatch.setattr(sys, "argv", ["rivals.py", "--mmsa-python", python])
-    with pytest.raises(
-        SystemExit, match=r"--mmsa-python: got .*python.*, in which there is no MMSA, .*pip install mmsa"
-    ):
-        rivals.main()
-
-
 def test_a_table_of_nothing_is_refused(rivals, monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["rivals.py"])
     with pytest.raises(SystemExit):
@@ -135,12 +126,3 @@ def test_the_table_is_made_of_recorded_runs_alone(rivals, monkeypatch, tmp_path)
     rivals.main()
     assert list(pd.read_csv(tmp_path / "rivals.csv")["model"]) == ["tfn", "misa"]
     assert "| misa" in (tmp_path / "rivals.md").read_text()
-
-
-def test_a_turn_of_one_epoch_is_refused(rivals, monkeypatch, capsys):  # noqa: ARG001 (puts benchmarks on the path)
-    import training
-
-    monkeypatch.setattr(sys, "argv", ["training.py", "--epochs", "1"])
-    with pytest.raises(SystemExit):
-        training.main()
-    assert "--epochs: got 1, expected 2 or more" in capsys.readouterr().err

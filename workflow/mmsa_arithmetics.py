@@ -22,6 +22,7 @@ from msa_core.encoders import TextEncoder, load_text_encoder
 from msa_core.paths import ROOT
 
 sys.path.append(str(ROOT / "benchmarks"))
+from common import python_with_mmsa, require_features, whole_number
 from training import states_for_mmsa
 
 PARTS = FOLDER / "parts"
@@ -45,12 +46,13 @@ def run(options: argparse.Namespace, encoder: TextEncoder, model: str, seed: int
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--mmsa-python", required=True, help="the Python of an environment with MMSA 2.2.1")
+    parser.add_argument("--mmsa-python", type=python_with_mmsa, required=True, help="of an environment with MMSA 2.2.1")
     parser.add_argument("--models", nargs="+", default=["lmf", "self_mm"], help="MMSA's names")
-    parser.add_argument("--seeds", nargs="+", type=int, default=[1111, 1112, 1113])
-    parser.add_argument("--epochs", type=int, default=0, help="of each run; 0: until MMSA stops by itself")
+    parser.add_argument("--seeds", nargs="+", type=whole_number(0), default=[1111, 1112, 1113])
+    parser.add_argument("--epochs", type=whole_number(0), default=0, help="of each run; 0: until MMSA stops by itself")
     parser.add_argument("--features", type=Path, default=ROOT / "data/mosi_text_audio.pkl")
     options = parser.parse_args()
+    require_features(parser, "--features", options.features)
     os.environ["HF_HUB_OFFLINE"] = "1"
     encoder = load_text_encoder("minilm")
     PARTS.mkdir(parents=True, exist_ok=True)
