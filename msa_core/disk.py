@@ -60,19 +60,18 @@ def refuse_existing(place: Path) -> None:
 
 
 def make_folder(folder: Path) -> None:
-    """Make a folder, and those above it.
+    """Make a folder, and those above it, within `refusals_explained`, which names the remedies of its own errors.
 
     Raises:
-        OSError: it cannot be made; names the path and the remedy.
+        OSError: it cannot be made where it is named; says so in one line with the path and the remedy.
     """
-    with refusals_explained(folder):
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            if error.errno in REMEDIES:
-                raise
-            reason = f"cannot be made ({os.strerror(error.errno or 0)})"
-            raise OSError(error.errno, f"{error.filename}: {reason}; choose another folder") from None
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        if error.errno in REMEDIES:
+            raise
+        reason = f"cannot be made ({os.strerror(error.errno or 0)})"
+        raise OSError(error.errno, f"{error.filename}: {reason}; choose another folder") from None
 
 
 @contextmanager

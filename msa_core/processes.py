@@ -256,12 +256,13 @@ def one_error(status: int = 1) -> Iterator[None]:
 
 
 def _is_refusal(error: BaseException) -> bool:
-    """Whether it is the system's, or a `raise` of msa_core with a message; Python and libraries raise for bugs too."""
+    """Whether it is the system's, or a `raise` of ours with a message; Python and libraries raise for bugs too."""
     if isinstance(error, OSError):
         return True
     (origin,) = traceback.extract_tb(error.__traceback__, limit=-1)
+    file, ours = Path(origin.filename).resolve(), (paths.PACKAGE, paths.ROOT / "workflow")
     raised = str(origin.line).startswith("raise ") and str(error) != ""
-    return raised and Path(origin.filename).resolve().is_relative_to(paths.PACKAGE)
+    return raised and any(file.is_relative_to(folder) for folder in ours)
 
 
 def _is_first_to_fail() -> bool:

@@ -93,6 +93,11 @@ def test_a_bug_keeps_its_traceback(bug, tmp_path, monkeypatch):
         ("verify", ["--grid", "nope"], "got grid 'nope', expected one of config/study.yaml: .*small"),
         ("search", ["nope"], "got search 'nope', expected one of config/study.yaml: alignment"),
         ("sweep", ["nope"], "got sweep 'nope', expected one of config/study.yaml"),
+        (
+            "weights",
+            ["--dataset", "planted", "--variant", "no_alignment"],
+            "planted / no_alignment: got no aligned pair",
+        ),
         ("weights", ["--dataset", "plantd"], "got dataset 'plantd', .*; did you mean 'planted'"),
     ],
 )
