@@ -14,7 +14,7 @@ WHERE = $(if $(GPUS),--gpus $(GPUS)) $(if $(PROFILE),--profile $(PROFILE))
 # A process for each core, each with one thread and with whole files of tests.
 PYTEST := OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/pytest --numprocesses $(CORES) --dist loadfile
 
-.PHONY: study runs prepare report verify weights sweep search test test-fast coverage wheel docs slurm-check lab check lock clean
+.PHONY: study runs prepare report verify weights sweep search test test-fast coverage wheel docs slurm-check lab check lock clean help
 .DEFAULT_GOAL := study
 
 $(READY): requirements-torch.lock requirements.lock pyproject.toml
@@ -41,6 +41,7 @@ verify: $(READY) ## train one seed of each variant of the grid again: does this 
 	OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/python workflow/verify.py --grid $(GRID)
 
 weights: $(READY) ## choose the alignment's weight of DATASET (and VARIANT) on validation data; prints what to write
+	$(if $(DATASET),,$(error give DATASET=..., the name of a file of config/datasets))
 	$(BIN)/python workflow/weights.py --dataset $(DATASET) --variant $(VARIANT) --processes $(CORES)
 
 sweep: $(READY) ## train the runs of SWEEP (of config/study.yaml) that are not recorded; 12_phase_diagram and 14_other_parts show them
@@ -80,6 +81,9 @@ check: $(READY) ## lint, types, import order, notebooks without outputs
 lock: $(READY) ## add new dependencies to the two lock files; with UPGRADE=1, resolve the newest version of everything
 	$(BIN)/python -m pip install --quiet uv
 	$(BIN)/python workflow/lock.py $(if $(UPGRADE),--upgrade)
+
+help: ## what each target does
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-12s %s\n", $$1, $$2 }' Makefile
 
 clean: ## remove the environment, never results
 	rm -rf .venv

@@ -59,6 +59,21 @@ def refuse_existing(place: Path) -> None:
         raise FileExistsError(f"{place}: is there already and is not overwritten; remove it, or name another file")
 
 
+def make_folder(folder: Path) -> None:
+    """Make a folder, and those above it, within `refusals_explained`, which names the remedies of its own errors.
+
+    Raises:
+        OSError: it cannot be made where it is named; says so in one line with the path and the remedy.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        if error.errno in REMEDIES:
+            raise
+        reason = f"cannot be made ({os.strerror(error.errno or 0)})"
+        raise OSError(error.errno, f"{error.filename}: {reason}; choose another folder") from None
+
+
 @contextmanager
 def refusals_explained(folder: Path) -> Iterator[None]:
     """Turn a full disk, a read-only file system and a missing right into one line with the path and the remedy.

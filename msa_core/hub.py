@@ -1,9 +1,11 @@
 """Models that are handed on: huggingface_hub's methods over what a finished run keeps."""
 
 from pathlib import Path
+from textwrap import shorten
 from typing import Any
 
 from huggingface_hub import ModelCard, PyTorchModelHubMixin, snapshot_download
+from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OfflineModeIsEnabled
 
 from msa_core.interfaces import Model
 
@@ -19,6 +21,7 @@ class HubModel(Model, PyTorchModelHubMixin, library_name="msa_core"):
     encoder's settings and tokenizer come by the encoder's own name, as in the training.
 
     Raises:
+        FileNotFoundError: there is no such folder, and the hub gives no model of this name.
         ValueError: the model is of no finished run; the folder is damaged, of another version, or of another class.
     """
 
@@ -27,6 +30,19 @@ class HubModel(Model, PyTorchModelHubMixin, library_name="msa_core"):
         config = self._known_origin().model_dump_json(indent=2)
         super()._save_pretrained(save_directory)
         (save_directory / CONFIG).write_text(config + "\n")
+
+    @classmethod
+    def from_pretrained(cls, pretrained_model_name_or_path: str | Path, **options: Any) -> "HubModel":
+        """As the class says; the options are those of huggingface_hub."""
+        try:
+            return super().from_pretrained(pretrained_model_name_or_path, **options)
+        except (HFValidationError, HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled) as error:
+            unknown = isinstance(error, HFValidationError)  # no name that the hub could have
+            tried = "" if unknown else f", and the hub gives no model of this name ({shorten(str(error), 300)})"
+            raise FileNotFoundError(
+                f"{pretrained_model_name_or_path}: no such folder{tried}; give one that save_pretrained has written, "
+                "or the name of a model on the hub, 'owner/model'"
+            ) from None
 
     @classmethod
     def _from_pretrained(cls, *, model_id: str, **options: Any) -> "HubModel":

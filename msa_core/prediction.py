@@ -25,7 +25,7 @@ def predict(run: str | Path | Model, features: str | Path) -> pd.DataFrame:
 
     Args:
         run: a finished run's folder, `<runs>/<dataset>/<variant>/seed-<seed>`; or a folder that
-            `MSAModel.save_pretrained` has written; or the model itself, of `MSAModel.from_pretrained`.
+            `save_pretrained` has written; or the model itself, of `HubModel.from_pretrained`.
         features: a pickle as `msa_core.data.load_features` takes it, with or without labels, which are not read; with
             all splits, some of them, or none (one dict of fields). `msa_core.write_features` writes one.
 
@@ -52,12 +52,14 @@ def predict(run: str | Path | Model, features: str | Path) -> pd.DataFrame:
         table.nlargest(10, "audio_distance")  # where the voice says something else than the whole
     """
     path = Path(features).expanduser()
+    if not isinstance(run, Model):
+        pretrained.require_model(Path(run).expanduser())
     require_file(path)
     model = run if isinstance(run, Model) else pretrained.trained(Path(run).expanduser())
     if model.origin is None:
         raise ValueError(
             "predict: got a model that is of no finished run, expected a run's folder, or a model of "
-            "MSAModel.from_pretrained; name the folder"
+            "HubModel.from_pretrained; name the folder"
         )
     config = model.origin.config
     data = _read(model.origin, path)

@@ -133,18 +133,28 @@ def trained(folder: Path) -> Model:
     """The model of a finished run, with its best epoch's weights; its `origin` says how it reads data.
 
     Args:
-        folder: a finished run's, or one that `MSAModel.save_pretrained` has written.
+        folder: a finished run's, or one that `save_pretrained` has written.
 
     Raises:
         FileNotFoundError: the folder holds neither.
         OSError: the text encoder cannot be fetched.
         ValueError: a file of it is damaged, or its weights are of another model than its settings and this code make.
     """
-    if not records.is_finished(folder) and (folder / CONFIG).is_file() and (folder / WEIGHTS).is_file():
+    if _is_handed_on(folder):
         return restored(_read_origin(folder / CONFIG), folder / WEIGHTS)
     run = records.read_run(folder)
     records.verify(folder, records.WEIGHTS)
     return restored(origin(run, folder), folder / records.WEIGHTS)
+
+
+def require_model(folder: Path) -> None:
+    """Raise a `FileNotFoundError` if `trained` finds no model in the folder."""
+    if not _is_handed_on(folder):
+        records.require_finished(folder)
+
+
+def _is_handed_on(folder: Path) -> bool:
+    return not records.is_finished(folder) and (folder / CONFIG).is_file() and (folder / WEIGHTS).is_file()
 
 
 def origin(run: Run, folder: Path) -> Origin:

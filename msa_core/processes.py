@@ -11,14 +11,17 @@ import os
 import re
 import signal
 import sys
+import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import torch
 from numpy.random import SeedSequence
 from torch import Tensor, distributed, nn
 
+from msa_core import paths
 from msa_core.interfaces import MSAOutput
 
 
@@ -228,18 +231,38 @@ def _loss_explained() -> Iterator[None]:
 
 
 @contextmanager
-def one_error() -> Iterator[None]:
-    """Say once why a run ends: the first process that fails does; the others, which fail with it, end silently."""
+def one_error(status: int = 1) -> Iterator[None]:
+    """Say once why a command ends: of several processes, the first that fails does, and the others end silently.
+
+    What the system or msa_core refuses is a line on stderr; any other error is a bug, and keeps its traceback.
+
+    Args:
+        status: the exit status after a refusal.
+    """
     try:
         yield
-    except BaseException:
+    except BaseException as error:
         if int(os.environ.get("WORLD_SIZE", 1)) > 1:
             signal.signal(signal.SIGTERM, signal.SIG_IGN)  # the launcher's, which may come before the error is written
             if not _is_first_to_fail():
                 sys.exit()
-        raise
+        if not _is_refusal(error):
+            raise
+        said = re.sub(r"^\[Errno \d+\] ", "", str(error))
+        print(said, *getattr(error, "__notes__", []), sep="\n", file=sys.stderr)
+        sys.exit(status)
     if count() > 1:
         distributed.destroy_process_group()
+
+
+def _is_refusal(error: BaseException) -> bool:
+    """Whether it is the system's, or a `raise` of ours with a message; Python and libraries raise for bugs too."""
+    if isinstance(error, OSError):
+        return True
+    (origin,) = traceback.extract_tb(error.__traceback__, limit=-1)
+    file, ours = Path(origin.filename).resolve(), (paths.PACKAGE, paths.ROOT / "workflow")
+    raised = str(origin.line).startswith("raise ") and str(error) != ""
+    return raised and any(file.is_relative_to(folder) for folder in ours)
 
 
 def _is_first_to_fail() -> bool:

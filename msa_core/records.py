@@ -70,6 +70,14 @@ def is_finished(folder: Path) -> bool:
     return (folder / "metrics.json").is_file()
 
 
+def require_finished(folder: Path) -> None:
+    """Raise a `FileNotFoundError` if the folder holds no finished run."""
+    if not is_finished(folder):
+        raise FileNotFoundError(
+            f"{folder}: holds no finished run (no metrics.json); train it by msa_core.run.train or 01_train.ipynb"
+        )
+
+
 def unfinished_folder(folder: Path) -> Path:
     """Where a run keeps its resumable state until it is finished."""
     return folder.with_name(f".{folder.name}.unfinished")
@@ -136,10 +144,7 @@ def verify(folder: Path, *names: str) -> None:
         FileNotFoundError: the folder holds no finished run.
         ValueError: a file is missing or not as it was written (it is named), or the folder's format is unknown.
     """
-    if not is_finished(folder):
-        raise FileNotFoundError(
-            f"{folder}: holds no finished run (no metrics.json); train it by msa_core.run.train or 01_train.ipynb"
-        )
+    require_finished(folder)
     checksums = folder / CHECKSUMS
     stored: dict[str, str] = {}
     if checksums.is_file():

@@ -19,7 +19,7 @@ from tqdm.auto import tqdm
 from msa_core import build, processes, provenance, records
 from msa_core.config import RunConfig
 from msa_core.data import FeatureSet
-from msa_core.disk import put, refusals_explained
+from msa_core.disk import make_folder, put, refusals_explained
 from msa_core.interfaces import Model
 from msa_core.progress import DamagedState
 from msa_core.records import Run
@@ -133,7 +133,7 @@ def _locked(folder: Path) -> Iterator[None]:
     if not processes.is_main():
         yield
         return
-    folder.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(folder.parent)
     with FileLock(folder.with_name(f".{folder.name}.lock"), timeout=LOCK_SECONDS):
         yield
 

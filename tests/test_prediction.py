@@ -238,6 +238,8 @@ def test_what_is_not_there_is_said(finished, tmp_path):
         predict(finished[0], tmp_path / "no.pkl")
     with pytest.raises(FileNotFoundError, match=r"holds no finished run"):
         predict(tmp_path, save(tmp_path, make_content()))
+    with pytest.raises(FileNotFoundError, match=r"no/run: holds no finished run"):
+        predict(tmp_path / "no" / "run", tmp_path / "no.pkl")
     model = build.model(resolve("planted"), build.dataset(resolve("planted"))["train"])
     with pytest.raises(ValueError, match=r"predict: got a model that is of no finished run"):
         predict(model, save(tmp_path, make_content()))

@@ -105,6 +105,15 @@ def test_other_models_are_handed_on_too(finished, tmp_path, variant):
     pd.testing.assert_frame_equal(predict(model, finished[1]), expected, check_exact=True)
 
 
+def test_a_missing_folder_is_said():
+    with pytest.raises(FileNotFoundError, match=r"^/missing/folder: no such folder; give one that save_pretrained"):
+        MSAModel.from_pretrained("/missing/folder")
+    with pytest.raises(
+        FileNotFoundError, match=r"^missing/folder: no such folder, and the hub gives no model .*; give"
+    ):
+        HubModel.from_pretrained("missing/folder")
+
+
 def test_what_cannot_be_handed_on_or_made_again_is_said(finished, tmp_path):
     model = trained(finished[0])
     model.save_pretrained(tmp_path / "model")

@@ -25,7 +25,7 @@ from typing import IO
 
 import torch
 
-from msa_core import build, paths, records, run
+from msa_core import build, paths, processes, records, run
 from msa_core.config import GridRun, RunConfig, grid, resolve
 from msa_core.data.shards import content_sha256
 from msa_core.encoders import load_text_encoder, load_tokenizer
@@ -160,6 +160,8 @@ def main() -> None:
     parser.add_argument("--runs-only", action="store_true", help="train and record, without tables and figures")
     parser.add_argument("--recorded-only", action="store_true", help="tables, figures and report, without any run")
     options = parser.parse_args()
+    with processes.one_error(status=2):
+        runs = grid(options.grid)
     options.gpus = count_gpus(options)
     options.config = ["recorded_only=true"] if options.recorded_only else []
     lock = refuse_second_batch()
@@ -170,7 +172,7 @@ def main() -> None:
     if dry.returncode:  # what cannot be run is refused before a file is touched
         sys.exit(said)
     if options.prepare_only:
-        prepare(options.grid, grid(options.grid))
+        prepare(options.grid, runs)
         print(f"grid {options.grid}: encoders and caches are there; its runs need no network")
         return
     lines = [] if options.recorded_only else plan(options.grid)

@@ -20,9 +20,9 @@ import torch
 from sweep import WEIGHTS, fingerprint, note_start, outcome, pretrain
 from weights import workers, write
 
-from msa_core import build, paths
+from msa_core import build, paths, processes
 from msa_core.analysis.searches import chosen_trials, read_runs
-from msa_core.config import RunConfig, Search, resolve, search, searches
+from msa_core.config import RunConfig, Search, resolve, search
 from msa_core.config.searches import OneOf, Searched
 from msa_core.data import FeatureSet
 
@@ -68,14 +68,16 @@ def measure(study: Search, values: list[Values], job: list[Run]) -> list[dict[st
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("search", choices=searches())
+    parser.add_argument("search", help="of config/study.yaml")
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--folder", type=Path, default=paths.RECORDS / "search")
     options = parser.parse_args()
     os.environ |= {"TQDM_DISABLE": "1", "OMP_NUM_THREADS": "1", "TRANSFORMERS_VERBOSITY": "error"}
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     torch.set_num_threads(1)
-    study, folder = search(options.search), options.folder.resolve() / options.search
+    with processes.one_error(status=2):
+        study = search(options.search)
+    folder = options.folder.resolve() / options.search
     os.chdir(paths.ROOT)  # from which the text encoder is found
     text = Path(resolve(study.dataset).text.encoder)
     if not (text / WEIGHTS).is_file():

@@ -27,11 +27,11 @@ from arithmetics import absolute_errors, trained
 from torch import nn
 from weights import pairs_at, workers, write
 
-from msa_core import SPLITS, build, paths, provenance
+from msa_core import SPLITS, build, paths, processes, provenance
 from msa_core.analysis import information
 from msa_core.analysis.sweeps import chosen_weights, optional_measures, read_runs
 from msa_core.analysis.tables import label_agreement
-from msa_core.config import RunConfig, Sweep, SweepCell, resolve, sweep, sweeps
+from msa_core.config import RunConfig, Sweep, SweepCell, resolve, sweep
 from msa_core.data import FeatureSet
 from msa_core.diagnostics import CONFLICT
 from msa_core.interfaces import Model
@@ -209,12 +209,14 @@ def note_start(folder: Path, text: Path) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("sweep", choices=sweeps())
+    parser.add_argument("sweep", help="of config/study.yaml")
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--folder", type=Path, default=paths.RECORDS / "sweeps")
     options = parser.parse_args()
     os.environ |= {"TQDM_DISABLE": "1", "OMP_NUM_THREADS": "1", "TRANSFORMERS_VERBOSITY": "error"}
-    study, folder = sweep(options.sweep), options.folder.resolve() / options.sweep
+    with processes.one_error(status=2):
+        study = sweep(options.sweep)
+    folder = options.folder.resolve() / options.sweep
     file = folder / "runs.csv"
     torch.set_num_threads(1)  # here too
     os.chdir(paths.ROOT)  # from which the text encoder is found

@@ -17,7 +17,7 @@ import pandas as pd
 
 os.environ.setdefault("TQDM_DISABLE", "1")  # a line a variant is enough
 
-from msa_core import paths, run
+from msa_core import paths, processes, run
 from msa_core.analysis import collect
 from msa_core.analysis.summary import KEYS
 from msa_core.config import grid, resolve
@@ -70,10 +70,8 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--grid", default="small", help="of config/study.yaml")
     name = parser.parse_args().grid
-    try:
+    with processes.one_error():
         agrees = verify(name)
-    except FileNotFoundError as error:
-        sys.exit(f"grid {name}: {error}")
     if not agrees:
         sys.exit(f"grid {name}: this code on this machine gives other numbers than the recorded ones, see above")
     print(f"grid {name}: every variant that is compared agrees")

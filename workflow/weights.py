@@ -19,7 +19,7 @@ from threading import Thread
 import numpy as np
 import pandas as pd
 
-from msa_core import paths, run
+from msa_core import paths, processes, run
 from msa_core.config import RunConfig, resolve
 from msa_core.disk import put
 
@@ -98,8 +98,9 @@ def main() -> None:
     rows = pd.read_csv(file).to_dict("records") if file.is_file() else []
     known = {(row["weight"], row["seed"]) for row in rows}
     wanted = [(weight, seed) for seed in options.seeds for weight in options.weights if (weight, seed) not in known]
-    for weight, seed in wanted:
-        settings(options.dataset, options.variant, weight, seed)  # what cannot be run is refused before all runs
+    with processes.one_error(status=2):
+        for weight, seed in wanted:
+            settings(options.dataset, options.variant, weight, seed)  # what cannot be run is refused before all runs
     with workers(options.processes) as pool:
         for job in [pool.submit(measure, options.dataset, options.variant, *each) for each in wanted]:
             rows.append(job.result())

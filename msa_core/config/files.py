@@ -30,13 +30,26 @@ def load_yaml(path: Path) -> dict[str, Any]:
     """
     name = path.relative_to(paths.CONFIG.parent) if path.is_relative_to(paths.CONFIG.parent) else path
     try:
-        content = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)
+        text = path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{name}: got no valid YAML in UTF-8 ({error}); save it as UTF-8 text") from None
+    return read_yaml(text, name)
+
+
+def read_yaml(text: str, name: object) -> dict[str, Any]:
+    """The mapping that a text holds, as `load_yaml` reads it; `name` is the text's, for the messages.
+
+    Raises:
+        ValueError: as there.
+    """
+    try:
+        content = yaml.load(text, Loader=_Loader)
     except yaml.MarkedYAMLError as error:
         line = f", line {error.problem_mark.line + 1}" if error.problem_mark else ""
         raise ValueError(f"{name}{line}: got no valid YAML ({error.problem}); correct it there") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except yaml.YAMLError as error:
         reason = " ".join(str(error).split())
-        raise ValueError(f"{name}: got no valid YAML in UTF-8 ({reason}); save it as UTF-8 text") from None
+        raise ValueError(f"{name}: got no valid YAML ({reason}); save it as plain text") from None
     content = {} if content is None else content
     if not isinstance(content, dict) or not all(isinstance(key, str) for key in content):
         raise ValueError(f"{name}: got {shown(content)}, expected a mapping whose keys are text, 'key: value'")

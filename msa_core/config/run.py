@@ -97,10 +97,7 @@ def resolve(
 def _changes(changes: Any) -> Iterator[tuple[list[str], Any]]:
     """Each change as the parts of its dotted name and its value."""
     if not isinstance(changes, Mapping):
-        raise ValueError(
-            f"overrides: got {shown(changes)}, expected a mapping such as {{'training.max_epochs': 3}}; "
-            "papermill takes one by -y '{overrides: {training.max_epochs: 3}}'"
-        )
+        raise ValueError(f"overrides: got {shown(changes)}, expected a mapping such as {{'training.max_epochs': 3}}")
     for name, value in changes.items():
         if not isinstance(name, str) or not all(names := name.split(".")):
             raise ValueError(f"overrides: got the name {shown(name)}, expected one such as 'training.max_epochs'")
