@@ -3,7 +3,8 @@
 import re
 import sys
 import tomllib
-from importlib.metadata import packages_distributions
+from contextlib import suppress
+from importlib.metadata import PackageNotFoundError, packages_distributions, requires
 
 import pytest
 import yaml
@@ -43,6 +44,18 @@ def installed_with(*extras):
 def test_every_version_is_exact(locked):
     assert [specifier.operator for specifier in locked.specifier] == ["=="]
     assert locked.url is None
+
+
+def test_extras_are_locked_with_their_package():
+    """pip takes `coverage[toml]` for a package of its own: locked without the extra, it chooses the newest version."""
+    locked = {canonicalize_name(package.name): package.extras for package in LOCK}
+    wanted = set()
+    for name in locked:
+        with suppress(PackageNotFoundError):  # of another system
+            wanted |= {Requirement(text) for text in requires(name) or []}
+    wanted = {each for each in wanted if each.extras and (each.marker is None or each.marker.evaluate({"extra": ""}))}
+    assert {each.name for each in wanted} >= {"coverage", "bleach"}
+    assert not [str(each) for each in wanted if not each.extras <= locked.get(canonicalize_name(each.name), set())]
 
 
 @pytest.mark.parametrize("dependency", sorted(installed_with(*EXTRAS), key=str), ids=str)

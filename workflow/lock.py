@@ -20,9 +20,10 @@ HEADER = """\
 TORCH_HEADER = """\
 # Made by `make lock`, never edited by hand. torch pins the CUDA libraries of its default Linux build itself.
 """
+# With extras: pip takes `coverage[toml]` for a package of its own, and would choose its newest version.
 RESOLVE = (
     "uv pip compile --quiet --all-extras --universal --python-version 3.11 --fork-strategy fewest --generate-hashes "
-    "--no-header --no-annotate --no-emit-index-url --no-emit-find-links pyproject.toml --output-file"
+    "--no-strip-extras --no-header --no-annotate --no-emit-index-url --no-emit-find-links pyproject.toml --output-file"
 )
 ANYWHERE = "sys_platform == 'darwin' or sys_platform == 'linux'"
 
