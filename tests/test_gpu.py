@@ -23,10 +23,10 @@ def data():
     return planted_features(num_train=160, num_valid=40, num_test=40)
 
 
-def parts(train, variant, precision, device="auto", **overrides):
+def parts(train, variant, precision, device="auto"):
     settings = {"training.precision": precision, "training.device": device, "training.batch_size": 16}
     settings |= {"training.average": False}  # torch counts the steps of an average on the GPU, and asks for the number
-    config = resolve("planted", variant, overrides=settings | overrides)
+    config = resolve("planted", variant, overrides=settings)
     torch.manual_seed(0)
     return build.parts(config, train), config
 
