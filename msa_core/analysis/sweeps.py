@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from msa_core.analysis.claims_rule import GAINS, HARMS, LITTLE, NO_GAIN, UNDECIDED, verdict
-from msa_core.analysis.comparisons import holm, run_interval
+from msa_core.analysis.comparisons import compare, holm, run_interval
 from msa_core.analysis.information import COLUMNS
 from msa_core.analysis.tables.formats import markdown
 from msa_core.config import Sweep, resolve
@@ -17,6 +17,7 @@ from msa_core.data.planted_truth import best_attainable
 
 MEASURES = ["epochs", "best_epoch", "valid_mae", "test_mae", "label_mae", "copies_mae", "offset_slope", "cpu_seconds"]
 CONFLICTS = ["conflict_audio", "conflict_vision"]  # of runs with training.diagnostics and unimodal tasks
+COUNTED = {"n_draws": "Draws", "n_seeds": "Seeds"}
 EFFECTS = {"no_alignment": "alignment", "no_label_generation": "label generation", "multimodal_only": "both"}
 
 
@@ -84,7 +85,43 @@ def gains(runs: pd.DataFrame, study: Sweep, smallest: float) -> pd.DataFrame:
         )
     columns = [*study.factors, "variant", "reference", "effect", "weight", "mae", "reference_mae", "valid_mae"]
     columns += [*measured, "estimate", "low", "high", "p", "sd", "n_draws"]
-    table = pd.DataFrame(rows, columns=columns)
+    return _judged(pd.DataFrame(rows, columns=columns), smallest)
+
+
+def gains_on_shared_samples(predictions: pd.DataFrame, study: Sweep, smallest: float) -> pd.DataFrame:
+    """The comparisons of a sweep without factors, from runs of a grid that share a test set.
+
+    Args:
+        predictions: of `collect.Records`, of one data set.
+        study: its comparisons; those of which two seeds have both runs are made.
+        smallest: gain in MAE that matters.
+
+    Returns:
+        As `gains`, without weight, valid_mae and what was measured of labels; n_seeds and n_samples instead of n_draws;
+        the interval counts seeds and samples as crossed random effects.
+    """
+    errors = predictions.assign(mae=(predictions["prediction"] - predictions["label"]).abs())
+    rows = []
+    for variant, reference in study.pairs:
+        pair = errors[errors["variant"].isin([variant, reference])]
+        compared = compare(pair, reference=reference).query("metric == 'mae' and n_seeds > 1")
+        if len(compared):
+            found = compared.iloc[0]
+            seeds = [int(seed) for seed in found["seeds"].split()]
+            mae = pair[pair["seed"].isin(seeds)].groupby("variant")["mae"].mean()
+            rows.append(
+                {"variant": variant, "reference": reference, "effect": _effect(variant, reference)}
+                | {"mae": mae[variant], "reference_mae": mae[reference]}
+                | {"estimate": -found["difference"], "low": -found["high"], "high": -found["low"]}
+                | {"p": found["p"], "sd": found["sd_seeds"]}
+                | {"n_seeds": found["n_seeds"], "n_samples": found["n_samples"]}
+            )
+    columns = ["variant", "reference", "effect", "mae", "reference_mae", "estimate", "low", "high", "p", "sd"]
+    return _judged(pd.DataFrame(rows, columns=[*columns, "n_seeds", "n_samples"]), smallest)
+
+
+def _judged(table: pd.DataFrame, smallest: float) -> pd.DataFrame:
+    """With Holm's p over all rows, and the verdicts."""
     table["p_holm"] = holm(table["p"].astype(float))
     judged = table[["low", "high", "p_holm"]].itertuples(index=False, name=None)
     table["verdict"] = [verdict(low, high, smallest, p_holm) for low, high, p_holm in judged]
@@ -155,18 +192,21 @@ def processes(study: Sweep) -> dict[tuple, PlantedProcess]:
 
 
 def gains_markdown(table: pd.DataFrame, study: Sweep) -> str:
-    """`with_ceilings` for reading: a row per cell and variant."""
+    """`with_ceilings`, or `gains_on_shared_samples`, for reading: a row per cell and variant."""
     cells = []
     for _, rows in table.groupby([*study.factors, "variant"], sort=False):
         first, *_ = compared = rows.to_dict("records")
         shown = {name.replace("_", " ").capitalize(): level_name(first[name]) for name in study.factors}
-        shown |= {"Variant": f"`{first['variant']}`", "Weight": f"{first['weight']:g}"}
-        if table["best_mae"].notna().any():
+        shown["Variant"] = f"`{first['variant']}`"
+        if "weight" in table:
+            shown["Weight"] = f"{first['weight']:g}"
+        if "best_mae" in table and table["best_mae"].notna().any():
             shown["Best MAE"] = "–" if np.isnan(first["best_mae"]) else f"{first['best_mae']:.3f}"
-        shown |= {"MAE": f"{first['mae']:.3f}", "Draws": f"{first['n_draws']}"}
-        if table["label_mae"].notna().any():
-            labels = f"{first['label_mae']:.3f} ({first['copies_mae']:.3f})"
-            shown["Labels: MAE (copies)"] = "–" if np.isnan(first["label_mae"]) else labels
+        shown["MAE"] = f"{first['mae']:.3f}"
+        shown |= {title: f"{first[name]}" for name, title in COUNTED.items() if name in table}
+        if "label_mae" in table and table["label_mae"].notna().any():
+            labels = f"{first['label_mae']:.3f} ({first['copies_mae']:.3f}), {first['offset_slope']:.2f}"
+            shown["Labels: MAE (copies), slope"] = "–" if np.isnan(first["label_mae"]) else labels
         if CONFLICTS[0] in table:
             shown["Cosine: audio, vision"] = ", ".join(f"{first[name]:+.2f}" for name in CONFLICTS).replace("+nan", "–")
         for row in compared:

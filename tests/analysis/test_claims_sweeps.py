@@ -31,3 +31,9 @@ def test_each_comparison_is_an_exploratory_claim_judged_with_holm():
     assert {claim.dataset for claim in (first, second, third)} == {"Planted, short runs"}
     assert not any(claim.primary for claim in (first, second, third))
     assert (third.n_runs, third.p_holm, third.smallest) == (9, 0.12, 0.01)
+
+
+def test_claims_from_runs_that_share_samples_name_their_data_and_samples():
+    rows = ROWS.rename(columns={"n_draws": "n_seeds"}).assign(n_samples=686)
+    first, *_, third = sweep_claims(sweep("hosts"), rows, smallest=0.01, dataset="MOSI")
+    assert (first.dataset, third.n_runs, third.n_samples) == ("MOSI", 9, 686)

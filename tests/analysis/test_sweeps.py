@@ -8,7 +8,8 @@ from matplotlib.patches import Rectangle
 from scipy.stats import ttest_rel
 
 from msa_core.analysis import plots, sweeps
-from msa_core.analysis.claims_rule import HARMS, NO_GAIN, UNDECIDED
+from msa_core.analysis.claims_rule import HARMS, NO_GAIN, UNDECIDED, verdict
+from msa_core.analysis.comparisons import crossed_interval
 from msa_core.config import Sweep
 
 REFERENCES = {"no_alignment": "alignment", "no_label_generation": "label generation", "multimodal_only": "both"}
@@ -236,3 +237,31 @@ def test_where_data_are_impaired_no_ceiling_is_shown(both):
     noise = {level: {"dataset.noise": {"test": {"audio": 1.0}}} for level in (0.2, 0.8)}
     noisy = STUDY.model_copy(update={"factors": {"shared_part": noise}})
     assert sweeps.with_ceilings(table[["shared_part"]], noisy)["best_mae"].isna().all()
+
+
+def test_gains_on_shared_samples_count_seeds_and_samples():
+    """Oracles: means by hand; `crossed_interval`, which has its own tests, on the reference's less the variant's."""
+    generator = np.random.default_rng(0)
+    labels = generator.uniform(-3, 3, 50)
+    errors = {"mmim": (0.9, 4), "mmim_no_alignment": (1.0, 3), "mmim_multimodal_only": (0.5, 1), "misa": (0.1, 4)}
+    named = {"dataset": "mine", "title": "Mine", "draw": "shared", "test_to_train": 0.0, "scheme": "mosi"}
+    drawn = {name: generator.uniform(0, 2 * mean, (seeds, 50)) for name, (mean, seeds) in errors.items()}
+    frames = [
+        pd.DataFrame(
+            named | {"variant": name, "seed": seed, "id": range(50), "label": labels, "prediction": labels - e}
+        )
+        for name, table in drawn.items()
+        for seed, e in enumerate(table)
+    ]
+    comparisons = {"misa": ["misa_no_alignment"], "mmim": ["mmim_no_alignment", "mmim_multimodal_only"]}
+    study = STUDY.model_copy(update={"factors": {}, "comparisons": comparisons})
+    row, *others = sweeps.gains_on_shared_samples(pd.concat(frames), study, 0.01).to_dict("records")
+    assert not others  # one has no reference, one only one seed in common
+    assert (row["variant"], row["effect"], row["n_seeds"], row["n_samples"]) == ("mmim", "alignment", 3, 50)
+    assert row["mae"] == pytest.approx(drawn["mmim"][:3].mean())
+    assert row["reference_mae"] == pytest.approx(drawn["mmim_no_alignment"].mean())
+    expected = crossed_interval(drawn["mmim_no_alignment"] - drawn["mmim"][:3])
+    assert [row[name] for name in vars(expected)] == pytest.approx([*vars(expected).values()])
+    assert row["verdict"] == verdict(expected.low, expected.high, 0.01)
+    text = sweeps.gains_markdown(pd.DataFrame([row]), study)
+    assert "| `mmim`    | 0." in text and "Seeds" in text and "Weight" not in text
