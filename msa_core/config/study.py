@@ -114,7 +114,7 @@ def grid(name: str, dataset: str | None = None, variants: list[str] | None = Non
         ValueError: an unknown grid, data set or variant, no run that is asked for, or one that is there twice.
 
     >>> len(grid("small")), len(grid("small", variants=["paper"]))
-    (9, 3)
+    (18, 3)
     """
     grids, known = load_study().grids, load_variants()
     require_known("grid", name, grids, "config/study.yaml")
