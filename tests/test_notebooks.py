@@ -172,6 +172,7 @@ def test_results_ablations_and_claims_notebooks(small_checkout, tiny_runs, tmp_p
     assert {path.name for path in (tmp_path / "f").iterdir()} == {"small.png", "small.svg"}
     markdown = (tmp_path / "t" / "small.md").read_text()
     assert "| Planted, averaged weights | paper " in markdown
+    assert "| Planted, averaged weights | vision_only " in markdown
     assert "is to be chosen anew" in markdown
 
     # Besides, one run has other settings: it is named too, and the others are analysed.
@@ -179,9 +180,10 @@ def test_results_ablations_and_claims_notebooks(small_checkout, tiny_runs, tmp_p
     other = paths.run_folder("planted", "no_label_generation", 1112, runs) / "config.yaml"
     other.write_text(other.read_text().replace("max_epochs: 2", "max_epochs: 1"))
     note = (
-        "Missing runs (4): planted/paper/seed-1113, planted/no_alignment/seed-1113, "
+        "Missing runs (7): planted/paper/seed-1113, planted/no_alignment/seed-1113, "
         "planted/no_label_generation/seed-1112 (other settings: training.max_epochs is 1, expected 2), "
-        "planted/no_label_generation/seed-1113."
+        "planted/no_label_generation/seed-1113, planted/text_only/seed-1113, planted/audio_only/seed-1113, "
+        "planted/vision_only/seed-1113."
     )
     analyse("03_ablations.ipynb", small_checkout, runs, tmp_path / "3")
     assert {path.name for path in (tmp_path / "3" / "t").iterdir()} == {
