@@ -1,6 +1,7 @@
 """The figures of sweeps."""
 
 from collections.abc import Collection, Sequence
+from textwrap import fill
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -93,9 +94,11 @@ def sweep_forest(table: pd.DataFrame, factors: Collection[str], smallest: float)
         axis.axvline(0, color="0.6", linewidth=1, zorder=1)
         errors = [rows["estimate"] - rows["low"], rows["high"] - rows["estimate"]]
         axis.errorbar(rows["estimate"], places, xerr=errors, fmt="o", color="C0", markersize=5, capsize=3)
-        axis.set_title(effect.replace("_", " "), fontsize=10)
+        narrow = len(effects) > 3
+        axis.set_title(fill(effect.replace("_", " "), 17 if narrow else 40), fontsize=10)
         axis.grid(visible=False, axis="y")
         axis.locator_params(axis="x", nbins=4)
+        axis.tick_params(axis="x", labelsize=8 if narrow else None)
     axes[0, 0].set_yticks(range(len(order)), [name.replace("_", " ") for name in order])
     axes[0, 0].set_ylim(len(order) - 0.5, -0.5)
     figure.supxlabel(f"gain in test MAE (label units), 95% interval; shaded: less than {smallest:g}", fontsize=10)
