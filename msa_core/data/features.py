@@ -160,7 +160,13 @@ class FeatureSet:
         """
         for modality in modalities:
             self._require("only", modality)
-        return replace(self, sequences={name: self.sequences[name] for name in self.modalities if name in modalities})
+        kept = [name for name in self.modalities if name in modalities]
+        return replace(
+            self,
+            sequences={name: self.sequences[name] for name in kept},
+            scaling={name: self.scaling[name] for name in kept if name in self.scaling},
+            replacements={name: self.replacements[name] for name in kept if name in self.replacements},
+        )
 
     def dropping(self, modality: str, share: float, seed: int) -> "FeatureSet":
         """A copy in which some samples lack a modality; the stored values are shared, not copied.

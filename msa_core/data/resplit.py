@@ -48,12 +48,9 @@ def resplit(
     for part, index in zip(parts, order.split([len(part) for part in parts]), strict=True):
         sequences = {modality: Ragged.from_lengths(*ragged.rows(index)) for modality, ragged in pooled.items()}
         if part.split == "train" and statistics is None:
-            used = {
-                name: statistic
-                for modality in sequences
-                if modality != "text"
-                for name, statistic in _statistics(modality, sequences[modality].values, seed).items()
-            }
+            used = dict(part.statistics)  # of a modality that is left out, for whoever reads the file anew
+            for modality in [name for name in sequences if name != "text"]:
+                used |= _statistics(modality, sequences[modality].values, seed)
         splits[part.split] = replace(
             part,
             ids=[ids[place] for place in index],

@@ -1,5 +1,7 @@
 """Oracle: numpy on the samples looked up by their ids."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -70,6 +72,17 @@ def test_a_feature_that_no_training_sample_has_is_refused():
         features.sequences["vision"].values[:, 4] = torch.nan
     with pytest.raises(ValueError, match="without a readable value of some feature of vision"):
         resplit(blind, seed=1)
+
+
+def test_one_modality_is_dealt_and_standardised_as_beside_the_others(data):
+    mean_and_scale = {"audio": (torch.zeros(5), torch.ones(5)), "vision": (torch.zeros(20), torch.ones(20))}
+    of_file = {f"audio/{name}": torch.full((5,), 2.0) for name in ("mean", "scale")}
+    scaled = {split: replace(part, scaling=mean_and_scale, statistics=of_file) for split, part in data.items()}
+    alone = resplit({split: part.only(["vision"]) for split, part in scaled.items()}, seed=3)["test"]
+    whole, every = resplit(scaled, seed=3)["test"], torch.arange(4)
+    assert torch.equal(alone.batch(every).sequences["vision"], whole.batch(every).sequences["vision"])
+    assert set(alone.scaling) == {"vision"}
+    assert {name: alone.statistics[name] for name in of_file} == of_file, "the file can be read again by these"
 
 
 def test_a_real_file_is_standardised_by_its_new_train_split(real_data, tmp_path):
