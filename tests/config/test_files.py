@@ -245,7 +245,8 @@ def test_runs_of_a_grid_are_chosen_by_data_set_and_variant():
         (("smal",), r"got grid 'smal', expected one of config/study\.yaml; did you mean 'small'\?"),
         (
             (3,),
-            r"got grid 3, expected one of config/study\.yaml: benchmark, frozen, full, hosts, mosi, primary, small",
+            r"got grid 3, expected one of config/study\.yaml: "
+            r"benchmark, frozen, full, hosts, mosi, primary, small, splits",
         ),
         (("small", "plantd"), r"got dataset 'plantd', .* did you mean 'planted'"),
         (("small", "mosi"), r"grid small: got no run of dataset mosi"),

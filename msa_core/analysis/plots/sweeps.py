@@ -85,6 +85,7 @@ def sweep_forest(table: pd.DataFrame, factors: Collection[str], smallest: float)
         names = names.str.removeprefix(f"{table['variant'].iloc[0]}, ")
     order = list(dict.fromkeys(names))
     effects = list(dict.fromkeys(table["effect"]))
+    narrow = len(effects) > 3
     size = (WIDTH, 1.4 + 0.3 * len(order))
     figure, axes = plt.subplots(1, len(effects), figsize=size, sharex=True, sharey=True, squeeze=False)
     for axis, effect in zip(axes[0], effects, strict=True):
@@ -94,7 +95,6 @@ def sweep_forest(table: pd.DataFrame, factors: Collection[str], smallest: float)
         axis.axvline(0, color="0.6", linewidth=1, zorder=1)
         errors = [rows["estimate"] - rows["low"], rows["high"] - rows["estimate"]]
         axis.errorbar(rows["estimate"], places, xerr=errors, fmt="o", color="C0", markersize=5, capsize=3)
-        narrow = len(effects) > 3
         axis.set_title(fill(effect.replace("_", " "), 17 if narrow else 40), fontsize=10)
         axis.grid(visible=False, axis="y")
         axis.locator_params(axis="x", nbins=4)
